@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use gst::prelude::*;
+use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
 use crate::one_camera::{Entangled, one_camera, playing, send_bye, send_frame};
-use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
+use crate::player::{PATIENCE, Player, Seen, for_both_managers, init, manager};
 use crate::support::mock_server::{Camera, MockServer};
 
 /// A file of this process's own that goes away.
@@ -142,6 +142,85 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
     assert_eq!((report.payload[0] >> 6, report.payload[1]), (2, 201));
     assert_eq!(report.payload[8..12], Camera::ssrc(0, 0).to_be_bytes());
     assert_eq!(server.violations(), [""; 0]);
+}
+
+for_both_managers!(without_rtcp_no_report_goes_back);
+fn without_rtcp_no_report_goes_back() {
+    init();
+    let server = MockServer::builder()
+        .camera("/told", Camera::video())
+        .camera("/untold", Camera::video())
+        .start();
+    let branch = |path: &str, more: &str| {
+        let url = server.url(path);
+        format!("rtspmuxsrc location={url} latency=0 {more} ! fakesink sync=false async=false ")
+    };
+    let line = [branch("/told", ""), branch("/untold", "do-rtcp=false")].concat();
+    let _player = Player::playing(&line);
+    assert!(server.wait_until(|view| view.playing() == 2, PATIENCE));
+    for camera in ["/told", "/untold"] {
+        server.send_packets(camera, 10);
+    }
+    // Both would report about as often.
+    let is_told_twice = server.wait_until(|view| view.frames.len() >= 2, 2 * PATIENCE);
+    assert!(is_told_twice);
+    let sessions = server.view().sessions;
+    let channel = |path: &str| {
+        let session = sessions.iter().find(|it| it.camera == path).unwrap();
+        session.tracks[0].1.1
+    };
+    let frames = server.frames_from_client();
+    assert!(frames.iter().all(|it| it.channel == channel("/told")));
+    assert_ne!(channel("/told"), channel("/untold"));
+    assert_eq!(server.violations(), [""; 0]);
+}
+
+for_both_managers!(what_the_user_sets_reaches_rtpbin);
+fn what_the_user_sets_reaches_rtpbin() {
+    init();
+    let server = one_camera();
+    let line = "ntp-sync=true buffer-mode=synced probation=5 max-ts-offset=7 ntp-time-source=clock-time \
+                sdes=\"application/x-rtp-source-sdes, cname=(string)nvr\"";
+    let (player, _) = playing(&server, line);
+    let source = player.element("source").downcast::<gst::Bin>().unwrap();
+    let Some(bin) = source.by_name("manager") else {
+        return assert_eq!(manager(), "light");
+    };
+    let value = |name: &str| bin.property_value(name).serialize().unwrap();
+    assert_eq!(value("ntp-sync"), "true");
+    assert_eq!(value("buffer-mode"), "synced");
+    assert_eq!(value("max-ts-offset"), "7");
+    assert_eq!(value("ntp-time-source"), "clock-time");
+    assert!(value("sdes").contains("nvr"));
+    let session: glib::Object = bin.emit_by_name("get-internal-session", &[&0u32]);
+    assert_eq!(session.property::<u32>("probation"), 5);
+}
+
+/// `manager=auto` takes rtpbin where only rtpbin does what is asked for.
+#[test]
+fn auto_is_rtpbin_where_the_light_manager_will_not_do() {
+    init();
+    let server = one_camera();
+    for (properties, is_rtpbin) in [
+        ("", false),
+        (
+            "drop-on-latency=true buffer-mode=slave do-retransmission=false",
+            false,
+        ),
+        ("ntp-sync=true", true),
+        ("buffer-mode=none", true),
+        ("add-reference-timestamp-meta=true", true),
+    ] {
+        let (player, _) = playing(&server, properties);
+        let source = player.element("source").downcast::<gst::Bin>().unwrap();
+        assert_eq!(
+            source.by_name("manager").is_some(),
+            is_rtpbin,
+            "{properties}"
+        );
+        drop(player);
+        assert!(server.wait_until(|view| view.playing() == 0, PATIENCE));
+    }
 }
 
 for_both_managers!(without_recovery_a_bye_ends_the_stream);

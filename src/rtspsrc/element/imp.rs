@@ -84,7 +84,13 @@ impl ObjectImpl for RtspMuxSrc {
                 );
                 return;
             }
-            lock(&self.settings).set(spec.name(), value);
+            let mut settings = lock(&self.settings);
+            settings.set(spec.name(), value);
+            let without_effect = settings.why_without_effect(spec.name());
+            drop(settings);
+            if let Some(why) = without_effect {
+                gst::warning!(CAT, imp = self, "{} has no effect: {why}", spec.name());
+            }
             if matches!(spec.name(), "user-id" | "user-pw") {
                 self.change_credentials();
             }
@@ -296,8 +302,7 @@ impl RtspMuxSrc {
             mux,
             options,
             intent,
-            manager: settings.manager,
-            latency_ms: settings.latency_ms,
+            manager: settings.manager_settings(),
             media_timeout: settings.media_timeout(),
             policy: settings.recovery_policy(),
         };

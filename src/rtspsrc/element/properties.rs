@@ -83,11 +83,89 @@ pub enum OnStreamChange {
     Error,
 }
 
+/// `buffer-mode` of `rtspsrc`, whose enumeration belongs to its plugin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxBufferMode")]
+pub enum BufferMode {
+    /// RTP time alone.
+    #[enum_value(name = "Only use RTP timestamps", nick = "none")]
+    None,
+    /// With the drift of the sender's clock.
+    #[enum_value(name = "Slave receiver to sender clock", nick = "slave")]
+    Slave,
+    /// By watermarks.
+    #[enum_value(name = "Do low/high watermark buffering", nick = "buffer")]
+    Buffer,
+    /// As `Slave`.
+    #[default]
+    #[enum_value(name = "Choose mode depending on stream live", nick = "auto")]
+    Auto,
+    /// Both have one clock.
+    #[enum_value(name = "Synchronized sender and receiver clocks", nick = "synced")]
+    Synced,
+}
+
+/// `ntp-time-source` of `rtspsrc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxNtpTimeSource")]
+pub enum NtpTimeSource {
+    /// Since 1900.
+    #[default]
+    #[enum_value(name = "NTP time based on realtime clock", nick = "ntp")]
+    Ntp,
+    /// Since 1970.
+    #[enum_value(name = "UNIX time based on realtime clock", nick = "unix")]
+    Unix,
+    /// Of the pipeline.
+    #[enum_value(name = "Running time based on pipeline clock", nick = "running-time")]
+    RunningTime,
+    /// Of the pipeline's clock.
+    #[enum_value(name = "Pipeline clock time", nick = "clock-time")]
+    ClockTime,
+}
+
+/// `nat-method` of `rtspsrc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxNatMethod")]
+pub enum NatMethod {
+    /// Nothing is done.
+    #[enum_value(name = "None", nick = "none")]
+    None,
+    /// UDP packets open a way through a firewall.
+    #[default]
+    #[enum_value(name = "Send Dummy packets", nick = "dummy")]
+    Dummy,
+}
+
+/// `default-rtsp-version` of `rtspsrc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxVersion")]
+pub enum RtspVersion {
+    /// None.
+    #[enum_value(name = "GST_RTSP_VERSION_INVALID", nick = "invalid")]
+    Invalid = 0,
+    /// RFC 2326.
+    #[default]
+    #[enum_value(name = "GST_RTSP_VERSION_1_0", nick = "1-0")]
+    V1_0 = 0x10,
+    /// For tunnels.
+    #[enum_value(name = "GST_RTSP_VERSION_1_1", nick = "1-1")]
+    V1_1 = 0x11,
+    /// RFC 7826.
+    #[enum_value(name = "GST_RTSP_VERSION_2_0", nick = "2-0")]
+    V2_0 = 0x20,
+}
+
 /// `tcp-timeout` of `rtspsrc`, in microseconds.
 const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
 
 /// Shown instead of a password that is set.
 const HIDDEN: &str = "***";
+
+fn hidden(secret: &Option<String>) -> Option<&'static str> {
+    let text = secret.as_ref()?;
+    Some(if text.is_empty() { "" } else { HIDDEN })
+}
 
 /// The specification of a property without nick and blurb, from its name and default; and when it may be
 /// changed.
@@ -106,6 +184,9 @@ macro_rules! spec {
     };
     (Enum $name:literal, $default:expr) => {
         glib::ParamSpecEnum::builder_with_default($name, $default)
+    };
+    (Structure $name:literal, $default:expr) => {
+        glib::ParamSpecBoxed::builder::<gst::Structure>($name)
     };
     ($kind:ident $name:literal, $default:expr) => {
         glib::$kind::builder($name).default_value($default)
@@ -204,7 +285,7 @@ settings! {
         "User id", "RTSP location URI user id for authentication", mutable while playing;
     "user-pw" text user_pw: Option<String> = None,
         "User password", "RTSP location URI user password for authentication; reads back as ***",
-        mutable while playing, shown as |settings: &Settings| settings.user_pw.as_ref().map(|_| HIDDEN);
+        mutable while playing, shown as |settings: &Settings| hidden(&settings.user_pw);
     "user-agent" text user_agent: Option<String> = Some(default_user_agent()),
         "User Agent", "The User-Agent string to send to the server", shown as Settings::user_agent;
     "protocols" Flags protocols: RTSPLowerTrans = RTSPLowerTrans::TCP,
@@ -223,6 +304,87 @@ settings! {
     "tls-validation-flags" Flags tls_validation_flags: TlsCertificateFlags = TlsCertificateFlags::VALIDATE_ALL,
         "TLS validation flags",
         "TLS certificate validation flags used to validate the server certificate; without any, every certificate is accepted";
+    "do-rtcp" ParamSpecBoolean do_rtcp: bool = true,
+        "Do RTCP", "Send RTCP packets, disable for old incompatible server.";
+    // What rtpbin does: see [`FOR_RTPBIN`].
+    "drop-on-latency" ParamSpecBoolean drop_on_latency: bool = false,
+        "Drop buffers when maximum latency is reached",
+        "Tells the jitterbuffer of manager=rtpbin to never exceed the given latency in size; the light manager holds nothing back";
+    "buffer-mode" Enum buffer_mode: BufferMode = BufferMode::default(),
+        "Buffer Mode",
+        "Control the buffering algorithm in use; none, buffer and synced need rtpbin, which manager=auto then takes";
+    "probation" ParamSpecUInt probation: u32 = 2,
+        "Number of probations",
+        "Consecutive packet sequence numbers to accept the source, with manager=rtpbin";
+    "ntp-sync" ParamSpecBoolean ntp_sync: bool = false,
+        "Sync on NTP clock",
+        "Synchronize received streams to the NTP clock; needs rtpbin, which manager=auto then takes";
+    "ntp-time-source" Enum ntp_time_source: NtpTimeSource = NtpTimeSource::default(),
+        "NTP Time Source", "NTP time source for RTCP packets, with manager=rtpbin";
+    "rfc7273-sync" ParamSpecBoolean rfc7273_sync: bool = false,
+        "Sync on RFC7273 clock",
+        "Synchronize received streams to the RFC7273 clock (requires clock and offset to be provided); needs rtpbin, which manager=auto then takes";
+    "add-reference-timestamp-meta" ParamSpecBoolean add_reference_timestamp_meta: bool = false,
+        "Add Reference Timestamp Meta",
+        "Add Reference Timestamp Meta to buffers with the original clock timestamp before any adjustments when syncing to an RFC7273 clock; needs rtpbin, which manager=auto then takes";
+    "max-rtcp-rtp-time-diff" ParamSpecInt max_rtcp_rtp_time_diff: i32 = default_time_diff(),
+        "Max RTCP RTP Time Diff",
+        "Maximum amount of time in ms that the RTP time in RTCP SRs is allowed to be ahead (-1 disabled), with manager=rtpbin",
+        [.minimum(-1)];
+    "max-ts-offset" ParamSpecInt64 max_ts_offset_ns: i64 = 3_000_000_000,
+        "Max TS Offset",
+        "The maximum absolute value of the time offset in (nanoseconds), with manager=rtpbin. Note, if the ntp-sync parameter is set the default value is changed to 0 (no limit)",
+        [.minimum(0)];
+    "max-ts-offset-adjustment" ParamSpecUInt64 max_ts_offset_adjustment_ns: u64 = 0,
+        "Max Timestamp Offset Adjustment",
+        "The maximum number of nanoseconds per frame that time stamp offsets may be adjusted (0 = no limit), with manager=rtpbin";
+    "sdes" Structure sdes: Option<gst::Structure> = None,
+        "SDES", "The SDES items of this session, with manager=rtpbin";
+    // Without effect over TCP; where a value may have been set in the belief that it has one, the log says so.
+    "do-retransmission" ParamSpecBoolean do_retransmission: bool = true,
+        "Retransmission", "Without effect: over TCP no packet is lost on the network";
+    "short-header" ParamSpecBoolean short_header: bool = false,
+        "Short Header", "Without effect: the headers that it leaves out are never sent";
+    "connection-speed" ParamSpecUInt64 connection_speed_kbps: u64 = 0,
+        "Connection Speed",
+        "Without effect: network connection speed in kbps (0 = unknown)",
+        [.maximum(u64::MAX / 1_000)];
+    "retry" ParamSpecUInt retry: u32 = 20,
+        "Retry", "Without effect, it concerns UDP: max number of retries when allocating RTP ports. Lost sessions are set up again by reconnect",
+        [.maximum(u16::MAX.into())];
+    "udp-buffer-size" ParamSpecInt udp_buffer_size: i32 = 0x80000,
+        "UDP Buffer Size", "Without effect, it concerns UDP: size of the kernel's receive buffer in bytes",
+        [.minimum(0)];
+    "udp-reconnect" ParamSpecBoolean udp_reconnect: bool = true,
+        "Reconnect to the server", "Without effect, it concerns UDP";
+    "nat-method" Enum nat_method: NatMethod = NatMethod::default(),
+        "NAT Method", "Without effect, it concerns UDP";
+    "port-range" text port_range: Option<String> = None,
+        "Port range", "Without effect, it concerns UDP: client port range";
+    "multicast-iface" text multicast_iface: Option<String> = None,
+        "Multicast Interface", "Without effect, it concerns UDP";
+    "proxy" text proxy: Option<String> = None,
+        "Proxy", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there; reads back as *** once it is set",
+        shown as |settings: &Settings| hidden(&settings.proxy);
+    "proxy-id" text proxy_id: Option<String> = Some(String::new()),
+        "proxy-id", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there";
+    "proxy-pw" text proxy_pw: Option<String> = Some(String::new()),
+        "proxy-pw", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there; reads back as *** once it is set",
+        shown as |settings: &Settings| hidden(&settings.proxy_pw);
+    "ignore-x-server-reply" ParamSpecBoolean ignore_x_server_reply: bool = false,
+        "Ignore x-server-ip-address", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there";
+    "extra-http-request-headers" Structure extra_http_request_headers: Option<gst::Structure> = None,
+        "Extra HTTP request headers", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there";
+    "force-non-compliant-url" ParamSpecBoolean force_non_compliant_url: bool = false,
+        "Force non-compliant URL", "Without effect: control URLs are resolved as servers mean them";
+    "default-rtsp-version" Enum default_rtsp_version: RtspVersion = RtspVersion::default(),
+        "The RTSP version to try first", "Without effect: RTSP 1.0 is spoken, which servers of 2.0 understand";
+    "debug" ParamSpecBoolean debug: bool = false,
+        "Debug", "Without effect, as in rtspsrc: the requests and responses are in the log at level trace",
+        [.deprecated()];
+    "use-pipeline-clock" ParamSpecBoolean use_pipeline_clock: bool = false,
+        "Use pipeline clock", "Use the pipeline running-time to set the NTP time in the RTCP SR messages, with manager=rtpbin (DEPRECATED: Use ntp-time-source property)",
+        [.deprecated()];
     "tls-ca-file" text tls_ca_file: Option<String> = None,
         "TLS CA file",
         "PEM file with certificates that are trusted besides those of the system: of authorities, or of the server itself";
@@ -271,7 +433,71 @@ settings! {
         "What turns RTP packets into timed buffers; used at the next READY to PAUSED";
 }
 
+/// Properties that `rtpbin` has as well.
+const FOR_RTPBIN: [&str; 11] = [
+    "drop-on-latency",
+    "buffer-mode",
+    "ntp-sync",
+    "ntp-time-source",
+    "rfc7273-sync",
+    "add-reference-timestamp-meta",
+    "max-rtcp-rtp-time-diff",
+    "max-ts-offset",
+    "max-ts-offset-adjustment",
+    "sdes",
+    "use-pipeline-clock",
+];
+
 impl Settings {
+    /// The properties of `rtpbin` that were changed: name and value, as text.
+    pub(super) fn for_rtpbin(&self) -> Vec<(&'static str, String)> {
+        let changed = |name: &&'static str| {
+            let spec = SPECS.iter().find(|spec| spec.name() == *name)?;
+            let value = self.value(name)?;
+            // A structure that is not set cannot be written as text.
+            if matches!(value.get::<Option<gst::Structure>>(), Ok(None)) {
+                return None;
+            }
+            let value = value.serialize().ok()?;
+            let is_default = match spec.value_type() == gst::Structure::static_type() {
+                true => false,
+                false => spec.default_value().serialize().ok().as_ref() == Some(&value),
+            };
+            (!is_default).then(|| (*name, value.into()))
+        };
+        FOR_RTPBIN.iter().filter_map(changed).collect()
+    }
+
+    /// Whether only rtpbin does what the properties ask for.
+    pub(super) fn needs_rtpbin(&self) -> bool {
+        let is_usual = matches!(self.buffer_mode, BufferMode::Auto | BufferMode::Slave);
+        self.ntp_sync || self.rfc7273_sync || self.add_reference_timestamp_meta || !is_usual
+    }
+
+    /// Why a value that was set has no effect, if the user may expect one.
+    pub(super) fn why_without_effect(&self, name: &str) -> Option<&'static str> {
+        const UDP: &str = "it concerns UDP, and only TCP is played";
+        fn is_filled(text: &Option<String>) -> bool {
+            text.as_ref().is_some_and(|text| !text.is_empty())
+        }
+        const HTTP: &str = "there is no HTTP tunnelling: rtspsrc has it";
+        let (is_set, why) = match name {
+            "default-rtsp-version" => (
+                self.default_rtsp_version != RtspVersion::default(),
+                "RTSP 1.0 is spoken",
+            ),
+            "port-range" => (self.port_range.is_some(), UDP),
+            "multicast-iface" => (self.multicast_iface.is_some(), UDP),
+            "proxy" => (is_filled(&self.proxy), HTTP),
+            "proxy-id" => (is_filled(&self.proxy_id), HTTP),
+            "proxy-pw" => (is_filled(&self.proxy_pw), HTTP),
+            "ignore-x-server-reply" => (self.ignore_x_server_reply, HTTP),
+            "extra-http-request-headers" => (self.extra_http_request_headers.is_some(), HTTP),
+            _ => return None,
+        };
+        is_set.then_some(why)
+    }
+
     /// The location without user and password, for logs, messages and the property.
     pub(crate) fn shown_location(&self) -> Option<String> {
         self.location.as_deref().map(shown)
@@ -285,6 +511,14 @@ impl Settings {
     /// The value of the property `tcp-timeout`.
     pub(super) fn tcp_timeout_us(&self) -> u64 {
         self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
+    }
+}
+
+/// From GStreamer 1.26 on `rtspsrc` takes all sender reports.
+fn default_time_diff() -> i32 {
+    match gst::version() >= (1, 26, 0, 0) {
+        true => -1,
+        false => 1_000,
     }
 }
 

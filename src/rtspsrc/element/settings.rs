@@ -10,9 +10,10 @@ use gstreamer_rtsp as gst_rtsp;
 
 use super::properties::{OnStreamChange, Settings, shown};
 use crate::mux::{
-    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions, proto::wire::uri,
+    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
     recovery::RecoveryPolicy,
 };
+use crate::rtspsrc::manager::{ManagerChoice, ManagerSettings};
 
 /// The value for a timeout of 0: long enough to be never, short enough to be added to any time.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -42,6 +43,20 @@ impl Settings {
                 min: Duration::from_nanos(self.reconnect_min_delay_ns).min(NEVER),
                 max: Duration::from_nanos(self.reconnect_max_delay_ns).min(NEVER),
             },
+        }
+    }
+
+    /// What turns packets into buffers.
+    pub(crate) fn manager_settings(&self) -> ManagerSettings {
+        ManagerSettings {
+            choice: match self.manager {
+                ManagerChoice::Auto if self.needs_rtpbin() => ManagerChoice::Rtpbin,
+                choice => choice,
+            },
+            latency_ms: self.latency_ms,
+            sends_reports: self.do_rtcp,
+            probation: self.probation,
+            rtpbin: self.for_rtpbin(),
         }
     }
 

@@ -46,20 +46,33 @@ pub enum ManagerChoice {
     Rtpbin,
 }
 
-impl ManagerChoice {
-    /// Builds the manager for the streams of `pads`. `Auto` takes the light one always, as the element
-    /// has no property yet that needs rtpbin: signals that expose it (`new-manager`, `request-rtcp-key`),
-    /// SRTP, retransmission, RFC 7273 and `buffer-mode` belong here.
+/// Which manager is built, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ManagerSettings {
+    /// `Auto` stands for the light one: the user asks for nothing that only rtpbin does.
+    pub(crate) choice: ManagerChoice,
+    pub(crate) latency_ms: u32,
+    /// Receiver reports go to the server.
+    pub(crate) sends_reports: bool,
+    /// Packets in order until rtpbin accepts a source.
+    pub(crate) probation: u32,
+    /// Properties of rtpbin: name and value, as text.
+    pub(crate) rtpbin: Vec<(&'static str, String)>,
+}
+
+impl ManagerSettings {
+    /// Builds the manager for the streams of `pads`.
     pub(super) fn build(
-        self,
+        &self,
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
-        latency_ms: u32,
         on_bye: OnBye,
     ) -> Result<Arc<dyn Manager>, glib::BoolError> {
-        Ok(match self {
-            Self::Auto | Self::Light => Light::build(pads, latency_ms, on_bye)?,
-            Self::Rtpbin => Rtpbin::build(element, pads, latency_ms, on_bye)?,
+        Ok(match self.choice {
+            ManagerChoice::Auto | ManagerChoice::Light => {
+                Light::build(pads, self.latency_ms, on_bye)?
+            }
+            ManagerChoice::Rtpbin => Rtpbin::build(element, pads, self.clone(), on_bye)?,
         })
     }
 }
@@ -95,11 +108,16 @@ pub(crate) struct StreamReport {
 pub(crate) struct ReportSender {
     pub(crate) session: RtcpSender,
     pub(crate) numbers: StreamNumbers,
+    /// The server is to get no reports.
+    pub(crate) is_mute: bool,
 }
 
 impl ReportSender {
     /// Queues a report for the stream of a pad. Returns false if it was dropped.
     fn try_send(&self, pad: usize, report: impl Into<Bytes>) -> bool {
+        if self.is_mute {
+            return true;
+        }
         let number = self.numbers.of_session(pad);
         number.is_some_and(|number| self.session.try_send(number, report))
     }

@@ -24,7 +24,7 @@ use crate::{
     mux::{Intent, Mux, SessionMonitor, SessionOptions, named, recovery::RecoveryPolicy},
     rtspsrc::{
         RtspMuxSrc, lock,
-        manager::{Manager, ManagerChoice},
+        manager::{Manager, ManagerSettings},
         report_panic, threads,
     },
 };
@@ -116,8 +116,7 @@ pub(crate) struct SessionPlan {
     pub(crate) options: SessionOptions,
     /// Has announced the session to the pool, for its first attempt.
     pub(crate) intent: Option<Intent>,
-    pub(crate) manager: ManagerChoice,
-    pub(crate) latency_ms: u32,
+    pub(crate) manager: ManagerSettings,
     /// Property `media-timeout`; 0: off.
     pub(crate) media_timeout: Duration,
     pub(crate) policy: RecoveryPolicy,

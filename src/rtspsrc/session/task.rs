@@ -173,6 +173,7 @@ impl SessionTask {
         let reports = ReportSender {
             session: session.rtcp_sender(),
             numbers: self.streams.numbers.clone(),
+            is_mute: !self.plan.manager.sends_reports,
         };
         let started = self.control.build_guard.work(|manager| {
             manager.sync_state();
@@ -381,12 +382,12 @@ impl SessionTask {
                 .ok_or(EndReason::Stopped)?
                 .map_err(EndReason::Manager);
         }
-        let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
+        let settings = &self.plan.manager;
         let FollowedStreams { streams, kinds } = followed;
         self.streams.kinds.get_or_insert(kinds);
         let built = self.control.build_guard.build(|| {
             let pads = Arc::new(Pads::new(&element, &self.camera, streams));
-            choice.build(&element, pads, latency, on_bye)
+            settings.build(&element, pads, on_bye)
         });
         match built {
             Some(Ok(_)) => Ok(()),

@@ -298,7 +298,8 @@ impl Light {
         let Some(reports) = lock(&self.reports).clone() else {
             return false;
         };
-        for stream in self.streams.values() {
+        let streams = self.streams.values();
+        for stream in streams.filter(|_| !reports.is_mute) {
             let (own, report) = stream.receiver_report(timer::now());
             let packet = receiver_report(own, report, &self.name);
             if !reports.try_send(stream.out.number, packet) {

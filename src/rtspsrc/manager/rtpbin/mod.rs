@@ -20,7 +20,7 @@ use gstreamer as gst;
 use tokio::sync::Notify;
 
 use self::stream::{JitterbufferFill, ReportSink, RtpbinStream};
-use super::{Manager, ReportSender};
+use super::{Manager, ManagerSettings, ReportSender};
 use crate::{
     mux::{Packet, proto::wire::rtp::RtpHeader, recovery::OnBye},
     rtspsrc::{
@@ -44,7 +44,7 @@ pub(crate) struct Rtpbin {
     streams: Slots<RtpbinStream>,
     reports: ReportSink,
     room: Arc<Notify>,
-    latency_ms: u32,
+    settings: ManagerSettings,
     on_bye: OnBye,
     /// How often rtpbin was exchanged. Signals of an older one are ignored.
     life: AtomicU32,
@@ -55,10 +55,10 @@ impl Rtpbin {
     pub(crate) fn build(
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
-        latency_ms: u32,
+        settings: ManagerSettings,
         on_bye: OnBye,
     ) -> Result<Arc<Self>, glib::BoolError> {
-        let bin = make(latency_ms)?;
+        let bin = make(&settings)?;
         let manager = Arc::new_cyclic(|own| Self {
             own: own.clone(),
             bin: Mutex::new(bin.clone()),
@@ -66,7 +66,7 @@ impl Rtpbin {
             streams: Slots::default(),
             reports: ReportSink::default(),
             room: Arc::default(),
-            latency_ms,
+            settings,
             on_bye,
             life: AtomicU32::default(),
         });
@@ -99,6 +99,12 @@ impl Rtpbin {
             link(&stream.rtp, &request("recv_rtp_sink")?)?;
             link(&stream.rtcp, &request("recv_rtcp_sink")?)?;
             link(&request("send_rtcp_src")?, &stream.reports)?;
+            let number = stream.out.number as u32;
+            let session: Option<glib::Object> =
+                bin.emit_by_name("get-internal-session", &[&number]);
+            if let Some(session) = session {
+                session.set_property("probation", self.settings.probation);
+            }
         }
         Ok(())
     }
@@ -117,7 +123,7 @@ impl Rtpbin {
         for stream in self.streams.values() {
             stream.leave()?;
         }
-        let bin = make(self.latency_ms)?;
+        let bin = make(&self.settings)?;
         self.connect_signals(&bin, life);
         let old = std::mem::replace(&mut *lock(&self.bin), bin.clone());
         element.remove(&old)?;
@@ -232,7 +238,7 @@ impl Manager for Rtpbin {
         let Some(element) = self.pads.element().upgrade() else {
             return Ok(());
         };
-        let latency = Duration::from_millis(self.latency_ms.into());
+        let latency = Duration::from_millis(self.settings.latency_ms.into());
         let fill = JitterbufferFill::new(latency, self.room.clone());
         let stream = RtpbinStream::new(&element, out.clone(), fill, &self.reports);
         for pad in stream.pads() {
@@ -355,11 +361,20 @@ impl Manager for Rtpbin {
     }
 }
 
-fn make(latency_ms: u32) -> Result<gst::Element, glib::BoolError> {
-    gst::ElementFactory::make("rtpbin")
+fn make(settings: &ManagerSettings) -> Result<gst::Element, glib::BoolError> {
+    let bin = gst::ElementFactory::make("rtpbin")
         .name("manager")
-        .property("latency", latency_ms)
-        .build()
+        .property("latency", settings.latency_ms)
+        .build()?;
+    for (name, value) in &settings.rtpbin {
+        // Earlier versions lack some.
+        let has_it = bin.find_property(name).is_some();
+        // `auto` is what rtpbin does by itself.
+        if has_it && value != "auto" {
+            bin.set_property_from_str(name, value);
+        }
+    }
+    Ok(bin)
 }
 
 /// Ends an rtpbin that is not in use any more, on a thread of its own, which may wait for downstream.

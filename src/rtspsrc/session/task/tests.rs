@@ -40,7 +40,7 @@ use crate::{
         network::{Connecting, Network, Wire},
         recovery::RecoveryPolicy,
     },
-    rtspsrc::{ManagerChoice, lock, messages::bus_queue},
+    rtspsrc::{lock, manager::ManagerSettings, messages::bus_queue},
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -575,8 +575,10 @@ fn start(mux: &Mux, options: SessionOptions, number: u32, ear: &Rc<RefCell<Ear>>
         mux: mux.clone(),
         options: options.clone(),
         intent: None,
-        manager: ManagerChoice::Light,
-        latency_ms: 0,
+        manager: ManagerSettings {
+            sends_reports: true,
+            ..ManagerSettings::default()
+        },
         media_timeout: MEDIA_TIMEOUT,
         policy: RecoveryPolicy {
             is_on: true,
