@@ -42,8 +42,8 @@ pub(crate) struct Server {
     pub(crate) media_every: Millis,
     /// Some user shares there whatever the server can bear (`multiplex=always`).
     pub(crate) is_forced: bool,
-    /// The session of a TEARDOWN goes on in its eyes.
-    pub(crate) has_refused_teardown: bool,
+    /// It has refused the TEARDOWN of a session, or denied that it has it, and the session goes on.
+    pub(crate) keeps_sessions: bool,
     /// Rules may swallow what the client did right.
     pub(crate) has_rules: bool,
     /// How long sessions have been kept apart.
@@ -177,7 +177,7 @@ impl Server {
             session_timeout: 60_000,
             media_every: 500,
             is_forced: false,
-            has_refused_teardown: false,
+            keeps_sessions: false,
             has_rules: false,
             apart_since: None,
             asked: None,
@@ -348,9 +348,10 @@ impl World {
         let is_stale = outcome.bytes.windows(10).any(|w| w == b"stale=true");
         self.after_answer(wire, request, status.map(|status| (status, is_stale)));
         self.take_violations(wire);
-        self.wires[wire].frames += frames_in(&outcome.bytes);
+        self.wires[wire].send_frames(now, frames_in(&outcome.bytes));
         self.send_to_client(wire, &outcome.bytes);
-        let arrives = self.wires[wire].to_client.last;
+        // Nothing is sent to a client that has closed.
+        let arrives = self.wires[wire].to_client.last.max(now);
         if let Some(desk) = self.servers[number].desks.get_mut(&wire)
             && !outcome.bytes.is_empty()
         {
@@ -451,9 +452,12 @@ impl World {
         let mut is_torn_down_again = false;
         if let Some(grant) = grant {
             grant.is_lost |= status == Some(454);
+            let mut sessions = server.engine.sessions().iter();
+            server.keeps_sessions |=
+                status == Some(454) && sessions.any(|s| s.connection == peer && s.id == id);
             if request.method == "TEARDOWN" && status != Some(401) {
                 grant.teardowns += 1;
-                server.has_refused_teardown |= status != Some(200);
+                server.keeps_sessions |= status != Some(200);
                 // An id that was changed on its way may read like that of a session that has left; it
                 // is to be taken for one that comes again (Rockchip).
                 let is_judged = is_plain(server.family) && !is_corrupted;
@@ -559,11 +563,11 @@ impl World {
         for wire in wires {
             let (peer, server) = (self.wires[wire].peer, &mut self.servers[number]);
             let bytes = server.engine.media(peer);
-            self.wires[wire].frames += frames_in(&bytes);
+            self.wires[wire].send_frames(self.now, frames_in(&bytes));
             self.send_to_client(wire, &bytes);
         }
         let server = &mut self.servers[number];
-        server.is_ticking = !server.engine.sessions().is_empty();
+        server.is_ticking = !server.engine.sessions().is_empty() || server.engine.is_haunted();
         if server.is_ticking {
             let at = self.now + server.media_every;
             self.at(at, Event::Media(number));

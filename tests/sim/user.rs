@@ -260,8 +260,20 @@ impl Actor {
                 "i1: user {user}: {family:?}, {multiplex:?}: a packet of camera {camera}"
             ));
         }
-        let has_one_id = matches!(family, Family::AioToolkit | Family::Phz76 | Family::Lal);
-        let keeps_ids = has_one_id && world.servers[self.user.server].has_refused_teardown;
+        // live555 of old: what the dead of this camera are still sent is just like what the living get.
+        if family == Family::LiveOld {
+            return;
+        }
+        let has_one_session = matches!(
+            family,
+            Family::AioToolkit
+                | Family::Phz76
+                | Family::Xiu
+                | Family::Lal
+                | Family::Go2Rtc
+                | Family::ZlMediaKit
+        );
+        let keeps_session = has_one_session && world.servers[self.user.server].keeps_sessions;
         let next = seen.next_mut(packet.stream);
         // Moved to another connection, it begins anew.
         let is_moved = packet.discontinuity && index == 0;
@@ -270,9 +282,9 @@ impl Actor {
         }
         let (expected, is_in_order) = (*next, is_moved || index >= *next);
         *next = index + 1;
-        // A server with one id for all sessions that refuses a TEARDOWN goes on with the numbers of
-        // that id.
-        let goes_on = expected == 0 && keeps_ids;
+        // A connection of these has one session for ever. Where the server goes on with one that it has
+        // said to be gone, or was to tear down, so do its numbers in the session that comes next.
+        let goes_on = expected == 0 && keeps_session;
         let is_gap = index != expected && !packet.discontinuity && !goes_on;
         if !is_in_order || is_gap {
             let user = self.number;

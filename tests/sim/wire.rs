@@ -9,11 +9,14 @@ use std::task::{Context, Poll, Waker};
 use bytes::{BufMut as _, BytesMut};
 use gstrtspmux::mux::network::Wire;
 
-use crate::network::{Drip, Millis, Net};
+use crate::network::{Drip, LONGEST_DELAY, Millis, Net};
 use crate::tls::TlsEnd;
 
 /// What the client may have written that the server has not read.
 pub(crate) const WINDOW: usize = 64 * 1024;
+
+/// How long the client may hold a frame, and the longest way of one.
+const MAX_HELD: Millis = 2_000 + 2 * LONGEST_DELAY;
 
 /// Bytes on their way, in order.
 #[derive(Debug, Default)]
@@ -70,6 +73,8 @@ pub(crate) struct WireState {
     pub(crate) is_corrupted: bool,
     /// Interleaved frames that the server has sent.
     pub(crate) frames: u64,
+    /// How many these were a while ago, and when.
+    pub(crate) frames_before: VecDeque<(Millis, u64)>,
     /// So many deliveries to the client are still to be spoilt.
     pub(crate) to_corrupt: u32,
     /// The server has stopped in the middle of something: nothing else comes.
@@ -93,6 +98,23 @@ impl WireState {
     /// Both ends think that it works.
     pub(crate) fn is_open(&self) -> bool {
         self.closed.is_none() && !self.is_ended && !self.is_reset && !self.is_forgotten
+    }
+
+    pub(crate) fn send_frames(&mut self, now: Millis, count: u64) {
+        self.frames_before.push_back((now, self.frames));
+        self.frames += count;
+        let is_old = |(at, _): &(Millis, u64)| at + MAX_HELD < now;
+        while self.frames_before.get(1).is_some_and(is_old) {
+            self.frames_before.pop_front();
+        }
+    }
+
+    /// Frames that must have been delivered or counted. live555 of old: the client may hold others until
+    /// it knows whose they are.
+    pub(crate) fn frames_settled(&self, now: Millis) -> u64 {
+        let mut before = self.frames_before.iter();
+        let first_young = before.find(|(at, _)| at + MAX_HELD >= now);
+        first_young.map_or(self.frames, |(_, frames)| *frames)
     }
 
     fn room(&self) -> usize {

@@ -54,16 +54,16 @@ impl Engine {
         self.state.check_channel(connection, channel);
     }
 
-    /// The next packet of every track of every session that plays on a connection.
+    /// The next packet of every track of every session that plays on a connection, and what goes astray to it.
     pub fn media(&mut self, connection: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        for index in 0..self.state.view.sessions.len() {
-            let session = &self.state.view.sessions[index];
-            if session.connection == connection && session.is_playing {
-                out.extend(self.state.media_of(&self.config, index, 1));
-            }
+        let sessions = self.state.view.sessions.iter().enumerate();
+        let playing = sessions.filter(|(_, it)| it.connection == connection && it.is_playing);
+        let playing: Vec<usize> = playing.map(|(index, _)| index).collect();
+        if playing.is_empty() {
+            return self.state.strays_on(&self.config, connection);
         }
-        out
+        let media = |index| self.state.media_of(&self.config, index, 1);
+        playing.into_iter().flat_map(media).collect()
     }
 
     /// A sender report for every track of every session that plays on a connection.
@@ -84,6 +84,11 @@ impl Engine {
     /// The sessions that are alive.
     pub fn sessions(&self) -> &[SessionView] {
         &self.state.view.sessions
+    }
+
+    /// It still sends packets of sessions whose connection is gone.
+    pub fn is_haunted(&self) -> bool {
+        self.state.is_haunted()
     }
 
     /// Forgets a session, as one that expired: no BYE, the connection stays.

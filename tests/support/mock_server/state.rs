@@ -452,12 +452,22 @@ impl State {
         let connection = self.view.sessions[session].connection;
         for _ in 0..count {
             out.extend(packets(config, &mut self.view.sessions[session]));
-            let ghosts = self.ghosts.iter_mut();
-            for ghost in ghosts.filter(|ghost| ghost.haunts == Some(connection)) {
-                out.extend(packets(config, &mut ghost.session));
-            }
+            out.extend(self.strays_on(config, connection));
         }
         out
+    }
+
+    /// Packets that go astray to a connection.
+    pub(super) fn strays_on(&mut self, config: &Config, connection: usize) -> Vec<u8> {
+        let ghosts = self.ghosts.iter_mut();
+        let here = ghosts.filter(|ghost| ghost.haunts == Some(connection));
+        here.flat_map(|ghost| packets(config, &mut ghost.session))
+            .collect()
+    }
+
+    /// Whether packets of sessions are sent whose connection is gone.
+    pub(super) fn is_haunted(&self) -> bool {
+        !self.ghosts.is_empty()
     }
 
     /// Sender reports for one session.
