@@ -388,6 +388,7 @@ impl Connection {
             payload_types: asked.payload_types,
             announced_ssrc: None,
             sources: self.sources,
+            is_only_presentation: self.first.is_only_one(),
         };
         if self.channels.has_stream(twin, stream) && self.channels.is_unowned(pair) {
             // It collides with none.
@@ -411,6 +412,7 @@ impl Connection {
             payload_types: asked.payload_types,
             announced_ssrc,
             sources: self.sources,
+            is_only_presentation: self.first.is_only_one(),
         };
         self.channels.grant(pair, grant).map_err(|Collision(_)| {
             // From now on it is unknown which session the packets on that pair belong to, and which

@@ -66,6 +66,9 @@ pub(crate) struct Grant {
     /// `ssrc` in the answer.
     pub(crate) announced_ssrc: Option<u32>,
     pub(crate) sources: SourcePolicy,
+    /// All sessions of the connection have had this presentation: what its channels carried before is of
+    /// the same camera.
+    pub(crate) is_only_presentation: bool,
 }
 
 /// The most sources that are remembered for channels without an owner; a server has few dead
@@ -272,11 +275,12 @@ impl ChannelTable {
             _ => None,
         };
         let announced = grant.announced_ssrc.filter(|_| !self.is_ssrc_disproved);
-        let mut sources = Sources::new(grant.sources, announced, previous);
+        let is_own = grant.is_only_presentation;
+        let mut sources = Sources::new(grant.sources, announced, previous.map(|it| (it, is_own)));
         let strays = self.strays.iter();
         let here = strays.filter(|(heard_on, _)| *heard_on == channel);
         here.for_each(|(_, ssrc)| sources.note_stray(*ssrc));
-        if let Some(ssrc) = previous {
+        if let Some(ssrc) = previous.filter(|_| !is_own) {
             sources.note_stray(ssrc);
         }
         sources

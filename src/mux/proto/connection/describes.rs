@@ -37,7 +37,8 @@
 //!
 //! Some servers stay with the first URL that was requested on a connection, and answer every later
 //! request for it (go2rtc, ZLMediaKit). It is that of the request *written* first; the server does
-//! not care whether its session still exists.
+//! not care whether its session still exists. If the server refused or lost that one, it may stay with
+//! the first URL that it has described instead.
 
 use std::time::{Duration, Instant};
 
@@ -291,6 +292,10 @@ impl DescribeWindow {
 pub(super) struct FirstUrl {
     url: Option<Url>,
     answer: Option<FirstAsked>,
+    /// Another URL was requested too.
+    has_others: bool,
+    /// The first URL that was described while the first one was not, and its description.
+    described_instead: Option<(Url, Bytes)>,
     /// The first URL that was described without a base, until the server has shown that it carries
     /// several sessions on a connection.
     bare: Option<Url>,
@@ -299,9 +304,13 @@ pub(super) struct FirstUrl {
 impl FirstUrl {
     /// A session's request with this URL is written.
     pub(super) fn on_written(&mut self, url: &Url) {
-        if self.url.is_none() {
-            self.url = Some(url.clone());
-        }
+        let first = self.url.get_or_insert_with(|| url.clone());
+        self.has_others |= first != url;
+    }
+
+    /// True if all requests of sessions had one URL: whatever the server sends is of that presentation.
+    pub(super) fn is_only_one(&self) -> bool {
+        !self.has_others
     }
 
     fn is(&self, url: &Url) -> bool {
@@ -337,9 +346,19 @@ impl Connection {
     /// A DESCRIBE was answered; returns what its caller has to know about the first URL. Only the
     /// first answer for the first URL counts: later ones may be longer (go2rtc).
     pub(super) fn note_described(&mut self, draft: &Draft, response: &Message) -> FirstAsked {
-        if self.first.is(&draft.url) {
-            let description = || FirstAsked::Described(Bytes::copy_from_slice(&response.body));
-            self.first.answer.get_or_insert_with(description);
+        let is_first = self.first.is(&draft.url);
+        if !matches!(self.first.answer, Some(FirstAsked::Described(_))) {
+            let body = || Bytes::copy_from_slice(&response.body);
+            match &self.first.described_instead {
+                Some((url, description)) if *url != draft.url => {
+                    return FirstAsked::Described(description.clone());
+                }
+                None if is_first => self.first.answer = Some(FirstAsked::Described(body())),
+                None => self.first.described_instead = Some((draft.url.clone(), body())),
+                Some(_) => {}
+            }
+        }
+        if is_first {
             return FirstAsked::Own;
         }
         let answer = self.first.answer.clone();

@@ -219,8 +219,9 @@ pub(crate) struct Sources {
     policy: SourcePolicy,
     /// From the answer to SETUP.
     announced: Option<u32>,
-    /// The source of the channel's previous owner.
-    previous: Option<u32>,
+    /// The source of the channel's previous owner, and whether that was of the same presentation: then the
+    /// server may go on with it in this session (go2rtc).
+    previous: Option<(u32, bool)>,
     /// Since when packets are held while the stream has no source or its source is silent, and their
     /// weight.
     held: Option<(Instant, usize)>,
@@ -235,7 +236,11 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(policy: SourcePolicy, announced: Option<u32>, previous: Option<u32>) -> Self {
+    pub(crate) fn new(
+        policy: SourcePolicy,
+        announced: Option<u32>,
+        previous: Option<(u32, bool)>,
+    ) -> Self {
         Self {
             policy,
             announced,
@@ -371,7 +376,7 @@ impl Sources {
         let standing = self.standing(header.ssrc, is_start(header));
         let is_any = self.policy == SourcePolicy::Any;
         if is_any
-            && self.previous == Some(header.ssrc)
+            && self.is_of_previous(header.ssrc)
             && standing != SourceStanding::Named
             && !self.is_held_for_long(bytes, now)
         {
@@ -421,6 +426,13 @@ impl Sources {
             true => Admission::Hold,
             false => Admission::Refuse,
         }
+    }
+
+    /// True if a packet is taken for one of the channel's previous owner.
+    fn is_of_previous(&self, ssrc: u32) -> bool {
+        let goes_on = |is_own| is_own && self.begun.is_some();
+        let mut previous = self.previous.iter();
+        previous.any(|(it, is_own)| *it == ssrc && !goes_on(*is_own))
     }
 
     /// A packet is held.

@@ -20,6 +20,7 @@ fn granted(table: &mut ChannelTable, session: SessionKey, first: u8) -> Result<(
         payload_types: PayloadTypes::from_iter([96]),
         announced_ssrc: None,
         sources: SourcePolicy::Any,
+        is_only_presentation: false,
     };
     table.grant(ChannelPair::from_answer(first, None), grant)
 }
@@ -185,6 +186,29 @@ fn an_adopted_channel_does_not_deliver_its_last_owners_packets() {
     assert_eq!(delivered(&mut table, 0, &rtp(96, 0xbb), now), Some(B));
 }
 
+/// go2rtc gives each session of a connection the same pair, and passes the camera's source on.
+#[test]
+fn an_adopted_channel_delivers_the_same_source_where_the_connection_has_one_presentation() {
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    table.judge(0, &rtp(96, 0xaa), now);
+    table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
+    let grant = Grant {
+        session: B,
+        stream: 0,
+        payload_types: PayloadTypes::default(),
+        announced_ssrc: None,
+        sources: SourcePolicy::Any,
+        is_only_presentation: true,
+    };
+    let pair = ChannelPair::from_answer(0, None);
+    table.grant(pair, grant).unwrap();
+    let late = table.judge(0, &rtp(96, 0xaa), now);
+    assert_eq!(late, FrameVerdict::Foreign, "of the old session");
+    table.on_play_begun(B, now);
+    assert_eq!(delivered(&mut table, 0, &rtp(96, 0xaa), now), Some(B));
+}
+
 #[test]
 fn single_numbers_and_the_end_of_the_channel_space() {
     assert_eq!(
@@ -223,6 +247,7 @@ fn a_source_heard_on_a_channel_without_owner_gets_no_stream_there() {
         payload_types: PayloadTypes::from_iter([96]),
         announced_ssrc: None,
         sources,
+        is_only_presentation: false,
     };
     let (mut table, now) = (ChannelTable::new(false), Instant::now());
     for channel in [0, 4] {
@@ -236,7 +261,7 @@ fn a_source_heard_on_a_channel_without_owner_gets_no_stream_there() {
         .grant(pair(0), grant(A, SourcePolicy::OneAtATime))
         .unwrap();
     table.grant(pair(4), grant(B, SourcePolicy::Any)).unwrap();
-    table.on_play_begun(A, now);
+    table.on_play_answered(A, &[], now);
     assert_eq!(table.judge(0, &rtp(96, 9), now), FrameVerdict::Foreign);
     assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
     assert_eq!(table.judge(0, &rtp(96, 9), now), FrameVerdict::Foreign);
@@ -255,11 +280,12 @@ fn one_source_may_be_that_of_two_streams() {
             payload_types: PayloadTypes::default(),
             announced_ssrc: None,
             sources: SourcePolicy::OneAtATime,
+            is_only_presentation: false,
         };
         table
             .grant(ChannelPair::from_answer(first, None), grant)
             .unwrap();
-        table.on_play_begun(session, now);
+        table.on_play_answered(session, &[], now);
     }
     assert_eq!(delivered(&mut table, 0, &rtp(96, 5), now), Some(A));
     assert_eq!(delivered(&mut table, 2, &rtp(96, 5), now), Some(B));
@@ -278,6 +304,7 @@ fn streams_of_a_session_may_share_channels_and_are_told_apart_by_type_and_source
                 payload_types: PayloadTypes::from_iter([types[stream as usize]]),
                 announced_ssrc: Some(10 + stream),
                 sources: SourcePolicy::Any,
+                is_only_presentation: false,
             };
             table
                 .grant(ChannelPair::from_answer(first, None), grant)
