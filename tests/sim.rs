@@ -42,6 +42,8 @@ mod schedules;
 mod server;
 #[path = "sim/storms.rs"]
 mod storms;
+#[path = "sim/strays.rs"]
+mod strays;
 #[path = "sim/tls.rs"]
 mod tls;
 #[path = "sim/trace.rs"]

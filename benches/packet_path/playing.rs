@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     Connection, ConnectionConfig, PlayRange, Profile, RequestId, SessionConfig, SessionKey,
-    SessionRequest,
+    SessionRequest, SourcePolicy,
 };
 use url::Url;
 
@@ -40,6 +40,7 @@ fn set_up(connection: &mut Connection, session: u8, now: Instant) {
         control: url.clone(),
         profile: Profile::Avp,
         payload_types: vec![96],
+        sources: SourcePolicy::default(),
     };
     exchange(
         connection,

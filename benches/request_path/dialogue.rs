@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     Connection, ConnectionConfig, Event, PlayRange, Profile, Reply, RequestId, SessionConfig,
-    SessionKey, SessionRequest,
+    SessionKey, SessionRequest, SourcePolicy,
 };
 use url::Url;
 
@@ -68,6 +68,7 @@ impl Dialogue {
             control: self.control.clone(),
             profile: Profile::Avp,
             payload_types: vec![96],
+            sources: SourcePolicy::default(),
         };
         assert!(matches!(self.exchange(key, setup), Some(Reply::SetUp(_))));
         let play = SessionRequest::Play {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, PlayRange, Profile,
-    RequestId, SessionConfig, SessionKey, SessionRequest,
+    RequestId, SessionConfig, SessionKey, SessionRequest, SourcePolicy,
 };
 use url::Url;
 
@@ -136,6 +136,7 @@ impl Subject {
             control: url("rtsp://nvr/track"),
             profile: Profile::Avp,
             payload_types: vec![96],
+            sources: SourcePolicy::default(),
         };
         self.request(session, request);
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gstrtspmux::mux::proto::{
     CloseReason, ConnectionConfig, CredentialReport, CredentialStatus, CredentialWant, Event,
     Failure, FailureKind, Limits, Permit, PermitReturn, PlayRange, Presentation, Profile,
-    RefusalVerdict, Reply, RequestId, SessionKey, SessionRequest, Tag,
+    RefusalVerdict, Reply, RequestId, SessionKey, SessionRequest, SourcePolicy, Tag,
     wire::{sdp, uri},
 };
 use url::Url;
@@ -496,6 +496,7 @@ impl Camera {
                 control: Url::parse(which).map_err(|e| e.to_string())?,
                 profile: Profile::default(),
                 payload_types: Vec::new(),
+                sources: SourcePolicy::default(),
             });
         }
         let index: usize = which.parse().map_err(|_| "setup takes a number or a URL")?;
@@ -512,6 +513,7 @@ impl Camera {
             control: stream.control.clone(),
             profile: stream.profile(),
             payload_types: stream.payload_types.clone(),
+            sources: SourcePolicy::of_tool(presentation.tool.as_deref()),
         };
         Ok(presentation.streams.iter().map(setup).collect())
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use gstrtspmux::mux::proto::{
     CloseReason, CredentialReport, CredentialStatus, Event, FailureKind, Permit, PlayRange,
     Profile, RefusalVerdict, Reply, Retirement, SessionKey, SessionRequest, SharingViolation,
+    SourcePolicy,
 };
 use url::Url;
 
@@ -223,6 +224,7 @@ impl World {
                     control: url(&format!("/track{stream}")),
                     profile: Profile::Avp,
                     payload_types: vec![96],
+                    sources: SourcePolicy::default(),
                 }
             }
             10..14 => SessionRequest::Play {

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
     FailureKind, Packet, PlayRange, Profile, RefusalVerdict, Reply, RequestId, SessionConfig,
-    SessionKey, SessionRequest, StreamGrant, WireMessage,
+    SessionKey, SessionRequest, SourcePolicy, StreamGrant, WireMessage,
 };
 use url::Url;
 
@@ -167,6 +167,7 @@ impl Sim {
             control: Url::parse(control).expect("a URL"),
             profile: Profile::Avp,
             payload_types: vec![96],
+            sources: SourcePolicy::default(),
         };
         self.request(session, request)
     }

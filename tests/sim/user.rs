@@ -243,8 +243,7 @@ impl Actor {
             .iter()
             .any(|wire| Some(wire.connection) == seen.connection && wire.is_corrupted);
         let family = world.servers[self.user.server].family;
-        // live555 of old: what the dead are still sent is just like what the living get.
-        if is_spoilt || family == Family::LiveOld {
+        if is_spoilt {
             return world.coverage.hit("packet not judged");
         }
         let Some((camera, index)) = stamp(&packet.payload) else {

@@ -64,6 +64,8 @@ pub enum SessionRequest {
         /// The payload types of the stream. Packets with another type are foreign. Empty accepts
         /// all.
         payload_types: Vec<u8>,
+        /// Which sources the stream accepts packets from, by what describes the presentation.
+        sources: SourcePolicy,
     },
     /// PLAY of all streams that were set up, under aggregate control.
     Play {
@@ -132,6 +134,56 @@ impl Profile {
         }
         profile.filter(|_| is_rtp)
     }
+}
+
+/// From which sources (SSRCs) a stream accepts packets. `connection/sources.rs` does it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourcePolicy {
+    /// Packets of another source are held until it is clear whether it takes the stream over, and
+    /// are never lost by that. Those of the channel's previous owner are dropped.
+    #[default]
+    Any,
+    /// One source at a time, for live555 before 2017.06.04 and the cameras it is in (many of
+    /// Reolink).
+    ///
+    /// The stream belongs to the first source heard once PLAY is at the head of the line, or to the one that
+    /// the answer to PLAY names: until then packets are held. It passes to another one
+    /// * at once if that has a better standing: the server has named it, or it was not heard before PLAY;
+    /// * else when its own has been silent for 2 s - an encoder that starts again under a new SSRC - or
+    ///   for 10 s, if the other is known for a stray.
+    ///
+    /// Two sources of equal standing that both go on cannot be told apart: the first one keeps the
+    /// stream. It takes a server that names neither an SSRC nor, in `RTP-Info`, the first packet,
+    /// and a stray that was not heard before PLAY. live555 does send `RTP-Info`.
+    OneAtATime,
+}
+
+impl SourcePolicy {
+    /// Chooses by the `a=tool` of the description, wherever the presentation was described: a session
+    /// may be set up on another connection.
+    pub fn of_tool(tool: Option<&str>) -> Self {
+        match tool.and_then(live555_version) {
+            Some(version) if version < MENDED => Self::OneAtATime,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// The first live555 that does not write packets of sessions whose connection has died into other
+/// connections.
+const MENDED: (u16, u8, u8) = (2017, 6, 4);
+
+/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
+fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
+    if !tool.starts_with("LIVE555") {
+        return None;
+    }
+    let (_, version) = tool.rsplit_once('v')?;
+    let mut parts = version.trim().split('.');
+    let year = parts.next()?.parse().ok()?;
+    let month = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Some((year, month, day))
 }
 
 /// Shows which request it is, and no URL.

@@ -54,7 +54,9 @@ pub use self::{
         },
         realms::Realms,
     },
-    command::{PlayRange, Profile, RequestId, SessionConfig, SessionKey, SessionRequest},
+    command::{
+        PlayRange, Profile, RequestId, SessionConfig, SessionKey, SessionRequest, SourcePolicy,
+    },
     connection::{
         Connection, ConnectionConfig,
         liveness::KeepAliveMethod,

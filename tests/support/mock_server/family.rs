@@ -144,6 +144,7 @@ impl Family {
                 sdp("a=tool:LIVE555 Streaming Media v2013.04.08"),
                 OmitSsrc,
                 PacketsBeforePlayAnswer(1),
+                SequenceBegins((1..=u16::MAX).step_by(257).collect()),
                 ReentrantDescribe(Duration::from_millis(20)),
                 StraysOfTheDead,
             ],

@@ -12,10 +12,9 @@ use super::{
     matching::{Match, SeenAnswer, is_description},
     requests::{Draft, Outstanding, Purpose},
     sending::REPLACED,
-    sources::SourcePolicy,
 };
 use crate::mux::proto::{
-    command::SessionKey,
+    command::{SessionKey, SourcePolicy},
     event::{
         Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation, StreamGrant,
     },
@@ -41,6 +40,7 @@ struct AskedSetup {
     stream: usize,
     channel: u8,
     payload_types: PayloadTypes,
+    sources: SourcePolicy,
 }
 
 impl Connection {
@@ -220,6 +220,7 @@ impl Connection {
                 stream,
                 asked,
                 payload_types,
+                sources,
                 ..
             } => {
                 let asked = AskedSetup {
@@ -227,6 +228,7 @@ impl Connection {
                     stream,
                     channel: asked,
                     payload_types: payload_types.into_iter().collect(),
+                    sources,
                 };
                 self.on_set_up(now, key, asked, response)
             }
@@ -241,6 +243,7 @@ impl Connection {
                 identified.map(|()| self.on_playing(now, key, infos))
             }
             Purpose::Pause => {
+                self.channels.on_paused(key);
                 self.set_phase(key, SessionPhase::Paused);
                 Ok(Reply::Paused)
             }
@@ -254,8 +257,7 @@ impl Connection {
     }
 
     /// Notes the aggregate URL of the description: a session that is released before PLAY is torn
-    /// down under it, and it may differ from the URL that was described. What a description says
-    /// about the server applies to all streams of the connection.
+    /// down under it, and it may differ from the URL that was described.
     fn learn_description(&mut self, key: SessionKey, response: &Message) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
@@ -268,10 +270,6 @@ impl Connection {
             session.on_described(presentation.aggregate);
             if is_bare && !presentation.streams.is_empty() {
                 self.first.on_bare(&session.config.url);
-            }
-            let policy = SourcePolicy::of_tool(presentation.tool.as_deref());
-            if policy != SourcePolicy::Any {
-                self.sources = policy;
             }
         }
     }
@@ -387,7 +385,7 @@ impl Connection {
             stream,
             payload_types: asked.payload_types,
             announced_ssrc: None,
-            sources: self.sources,
+            sources: asked.sources,
             is_only_presentation: self.first.is_only_one(),
         };
         if self.channels.has_stream(twin, stream) && self.channels.is_unowned(pair) {
@@ -411,7 +409,7 @@ impl Connection {
             stream: u32::try_from(asked.stream).unwrap_or(u32::MAX),
             payload_types: asked.payload_types,
             announced_ssrc,
-            sources: self.sources,
+            sources: asked.sources,
             is_only_presentation: self.first.is_only_one(),
         };
         self.channels.grant(pair, grant).map_err(|Collision(_)| {

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::sources::{Admission, SourcePolicy, Sources, Start};
+use super::sources::{Admission, Sources, Start};
 use crate::mux::proto::{
-    command::SessionKey,
+    command::{SessionKey, SourcePolicy},
     event::{Packet, PacketKind, Undescribed},
     wire::{header::RtpInfo, rtp::RtpHeader},
 };
@@ -291,6 +291,11 @@ impl ChannelTable {
         self.sources_of(session).for_each(|s| s.on_begun(now));
     }
 
+    /// The server has paused a session.
+    pub(crate) fn on_paused(&mut self, session: SessionKey) {
+        self.sources_of(session).for_each(Sources::on_paused);
+    }
+
     /// The answer to PLAY says where the session's streams begin. The order of the streams does not
     /// matter: a stray source matches none of the beginnings.
     pub(crate) fn on_play_answered(
@@ -534,6 +539,12 @@ impl ChannelTable {
             }
             Admission::Accept | Admission::Hold | Admission::Refuse => false,
         }
+    }
+
+    /// True if the answer to PLAY names this packet.
+    pub(crate) fn is_named(&self, packet: &Packet) -> bool {
+        let mut header = packet.header.iter();
+        header.any(|header| is_start(&self.starts, packet.session, *header))
     }
 
     /// As [`Sources::released_since`], for the stream of a channel.

@@ -154,6 +154,16 @@ impl HeldPackets {
         (released, dropped as u64)
     }
 
+    /// The first packet of each stream of which `is_it` is true.
+    fn find_in_each(&self, is_it: impl Fn(&Packet) -> bool) -> Vec<(u8, Packet)> {
+        let first = self.0.iter().filter_map(|stream| {
+            let mut packets = stream.packets.iter().map(|held| &held.packet);
+            let found = packets.find(|packet| is_it(packet))?;
+            Some((stream.channel, found.clone()))
+        });
+        first.collect()
+    }
+
     /// The last packets of each stream, one of each of its latest sources.
     fn last_of_each(&self) -> Vec<(u8, Packet)> {
         let mut last: Vec<(u8, Packet)> = Vec::new();
@@ -214,7 +224,11 @@ impl Connection {
         if self.is_closed() {
             self.held.0.clear();
         }
-        for (channel, packet) in self.held.last_of_each() {
+        // A source that the server has named has the stream, whichever came last.
+        let named = self
+            .held
+            .find_in_each(|packet| self.channels.is_named(packet));
+        for (channel, packet) in named.into_iter().chain(self.held.last_of_each()) {
             if let Some(header) = packet.header
                 && self
                     .channels

@@ -50,7 +50,6 @@ use self::{
     requests::{Draft, RequestTable},
     server_requests::StormGuard,
     session::{CoreSession, SessionPhase, SessionTable, TeardownState},
-    sources::SourcePolicy,
     status::{Counters, Meter},
     teardown::Idle,
 };
@@ -130,8 +129,6 @@ pub struct Connection {
     state: ConnectionPhase,
     decoder: Decoder,
     channels: ChannelTable,
-    /// For streams that are set up from now on.
-    sources: SourcePolicy,
     sessions: SessionTable,
     next_session: u32,
     requests: RequestTable,
@@ -194,7 +191,6 @@ impl Connection {
             state: ConnectionPhase::Open,
             decoder: Decoder::new(config.limits),
             channels: ChannelTable::new(config.is_ssrc_disproved),
-            sources: SourcePolicy::default(),
             sessions: SessionTable::default(),
             next_session: 0,
             requests: RequestTable::default(),

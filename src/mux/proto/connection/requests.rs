@@ -26,7 +26,7 @@ use url::Url;
 
 use crate::mux::proto::{
     auth::{Answered, AuthTrail},
-    command::{PlayRange, Profile, RequestId, SessionKey},
+    command::{PlayRange, Profile, RequestId, SessionKey, SourcePolicy},
 };
 
 /// How long the answer to an ignored request is still recognised.
@@ -403,6 +403,7 @@ pub(crate) enum Purpose {
         asked: u8,
         profile: Profile,
         payload_types: Vec<u8>,
+        sources: SourcePolicy,
     },
     Play(PlayRange),
     Pause,

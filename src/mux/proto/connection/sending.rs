@@ -69,6 +69,7 @@ impl Connection {
                 control,
                 profile,
                 payload_types,
+                sources,
             } => {
                 let asked = self.reserve_channels(now, key, is_new)?;
                 let purpose = Purpose::Setup {
@@ -76,6 +77,7 @@ impl Connection {
                     asked,
                     profile,
                     payload_types,
+                    sources,
                 };
                 (control, purpose)
             }

@@ -24,38 +24,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mux::proto::wire::{header::RtpInfo, rtp::RtpHeader};
-
-/// Which sources are accepted on a stream's channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum SourcePolicy {
-    /// Packets of another source are held until it is clear whether it takes the stream over, and
-    /// are never lost by that. Those of the channel's previous owner are dropped.
-    #[default]
-    Any,
-    /// One source at a time, for live555 before 2017.06.04 and the cameras it is in (many of
-    /// Reolink).
-    ///
-    /// The stream belongs to the first source heard once PLAY is at the head of the line. It passes to another one
-    /// * at once if that has a better [`SourceStanding`];
-    /// * else when its own has been silent for [`SILENCE`] - an encoder that starts again under a
-    ///   new SSRC - or for [`STRAY_SILENCE`], if the other is known for a stray.
-    ///
-    /// Two sources of equal standing that both go on cannot be told apart: the first one keeps the
-    /// stream. It takes a server that names neither an SSRC nor, in `RTP-Info`, the first packet,
-    /// and a stray that was not heard before PLAY. live555 does send `RTP-Info`.
-    OneAtATime,
-}
-
-impl SourcePolicy {
-    /// Chooses by the `a=tool` of a description.
-    pub(crate) fn of_tool(tool: Option<&str>) -> Self {
-        match tool.and_then(live555_version) {
-            Some(version) if version < MENDED => Self::OneAtATime,
-            _ => Self::Any,
-        }
-    }
-}
+use crate::mux::proto::{
+    command::SourcePolicy,
+    wire::{header::RtpInfo, rtp::RtpHeader},
+};
 
 /// How long the source of a stream must be silent before another one of the same standing takes
 /// over; and how long a stream waits, after PLAY, for a better source than a stray. Longer than the
@@ -70,6 +42,10 @@ pub(crate) const STRAY_SILENCE: Duration = Duration::from_secs(10);
 /// How long packets of a doubtful source are held, and how many bytes of them.
 pub(crate) const MAX_HELD: Duration = Duration::from_secs(2);
 pub(crate) const MAX_HELD_BYTES: usize = 512 * 1024;
+
+/// How long packets that come before the answer to PLAY wait for it where it may name their source. live555
+/// sends it right behind them; some firmware loses it among the frames.
+const ANSWER_WAIT: Duration = Duration::from_millis(500);
 
 /// What a packet that is held counts for: its payload, and what is kept beside it.
 pub(crate) const fn held_weight(bytes: usize) -> usize {
@@ -229,6 +205,10 @@ pub(crate) struct Sources {
     released_since: Option<Instant>,
     /// Since when the server works on PLAY, or plays.
     begun: Option<Instant>,
+    /// PLAY is answered: the answer has named the source if the server does that.
+    is_answered: bool,
+    /// The client has paused the session: that its source is silent means nothing.
+    is_paused: bool,
     latched: Option<Latched>,
     ousted: Option<Ousted>,
     /// A server has few dead sessions at once.
@@ -273,10 +253,21 @@ impl Sources {
     /// The server works on PLAY: from now on it may send.
     pub(crate) fn on_begun(&mut self, now: Instant) {
         self.begun.get_or_insert(now);
+        if std::mem::take(&mut self.is_paused)
+            && let Some(latched) = &mut self.latched
+        {
+            latched.last_heard = now;
+        }
+    }
+
+    /// PAUSE is answered.
+    pub(crate) fn on_paused(&mut self) {
+        self.is_paused = true;
     }
 
     /// The answer to PLAY has come.
     pub(crate) fn on_started(&mut self, starts: &[Start]) {
+        self.is_answered = true;
         if let Some(latched) = &mut self.latched
             && starts.iter().any(|start| start.fits(latched.first))
         {
@@ -393,12 +384,20 @@ impl Sources {
                     || self.announced.is_none()
                     || self.is_held_for_long(bytes, now)
             }
-            None => {
+            None if standing == SourceStanding::Stray => {
                 let begun = self.begun.unwrap_or(now);
-                standing > SourceStanding::Stray || now.saturating_duration_since(begun) >= SILENCE
+                now.saturating_duration_since(begun) >= SILENCE
+            }
+            // A stray may come between PLAY and its answer.
+            None => {
+                let is_named = standing == SourceStanding::Named;
+                is_named || self.is_answered || self.is_held_for(ANSWER_WAIT, bytes, now)
             }
             Some(latched) => {
-                let silence = now.saturating_duration_since(latched.last_heard);
+                let silence = match self.is_paused {
+                    true => Duration::ZERO,
+                    false => now.saturating_duration_since(latched.last_heard),
+                };
                 let is_over = match standing {
                     SourceStanding::Stray => silence >= STRAY_SILENCE,
                     _ if is_any => {
@@ -408,21 +407,27 @@ impl Sources {
                 };
                 standing > latched.standing
                     || is_over
-                    || is_any
-                        && standing > SourceStanding::Stray
-                        && (goes_on(latched.last, header) || self.is_back(header))
+                    || is_any && standing > SourceStanding::Stray && goes_on(latched.last, header)
             }
         };
-        if is_its_turn {
+        let is_back = self.is_back(header, standing);
+        if is_its_turn || is_back {
             let is_disproved = is_any
                 && self.latched.is_none()
                 && self.announced.is_some()
                 && standing != SourceStanding::Named;
             self.latch(header, standing, now);
+            if is_back {
+                self.ousted = None;
+            }
             return Admission::TakeOver { is_disproved };
         }
         self.note_held(bytes, now);
-        match is_any && (self.latched.is_none() || !self.is_stray(header.ssrc)) {
+        let is_held = match self.latched {
+            None => is_any || standing > SourceStanding::Stray,
+            Some(_) => is_any && !self.is_stray(header.ssrc),
+        };
+        match is_held {
             true => Admission::Hold,
             false => Admission::Refuse,
         }
@@ -452,10 +457,17 @@ impl Sources {
     }
 
     /// True for the second packet of the source that had the stream before, if both go on where it was:
-    /// an encoder that has started again does not send with the old numbers.
-    fn is_back(&mut self, header: RtpHeader) -> bool {
+    /// an encoder that has started again does not send with the old numbers. Two sources that both go on
+    /// do not take turns: the one that was silent meanwhile is not back once more, nor one that the server
+    /// has named another one in place of.
+    fn is_back(&mut self, header: RtpHeader, standing: SourceStanding) -> bool {
         let is_it = |it: &Ousted| it.last.ssrc == header.ssrc;
-        let Some(ousted) = self.ousted.filter(is_it) else {
+        let is_worse = self.latched.is_some_and(|own| own.standing > standing);
+        let may_be_back = self.policy == SourcePolicy::Any && standing > SourceStanding::Stray;
+        let Some(ousted) = self
+            .ousted
+            .filter(|it| is_it(it) && may_be_back && !is_worse)
+        else {
             return false;
         };
         let goes_on = goes_on(ousted.last, header);
@@ -467,7 +479,11 @@ impl Sources {
     }
 
     fn is_held_for_long(&self, bytes: usize, now: Instant) -> bool {
-        let is_long = |(since, _): (Instant, _)| now.saturating_duration_since(since) >= MAX_HELD;
+        self.is_held_for(MAX_HELD, bytes, now)
+    }
+
+    fn is_held_for(&self, time: Duration, bytes: usize, now: Instant) -> bool {
+        let is_long = |(since, _): (Instant, _)| now.saturating_duration_since(since) >= time;
         self.held.is_some_and(is_long) || self.is_held_full(bytes)
     }
 
@@ -549,23 +565,6 @@ impl Sources {
             None => self.announced == Some(ssrc) || !self.is_stray(ssrc),
         }
     }
-}
-
-/// The first live555 that does not write packets of sessions whose connection has died into other
-/// connections.
-const MENDED: (u16, u8, u8) = (2017, 6, 4);
-
-/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
-fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
-    if !tool.starts_with("LIVE555") {
-        return None;
-    }
-    let (_, version) = tool.rsplit_once('v')?;
-    let mut parts = version.trim().split('.');
-    let year = parts.next()?.parse().ok()?;
-    let month = parts.next()?.parse().ok()?;
-    let day = parts.next()?.parse().ok()?;
-    Some((year, month, day))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::mux::{
     },
     proto::{
         Failure, FailureKind, FirstAsked, PlayRange, Presentation, Profile, Reply, SessionRequest,
-        StreamGrant,
+        SourcePolicy, StreamGrant,
         wire::{
             sdp::parse_presentation,
             uri::{is_bare, presentation_base},
@@ -34,6 +34,7 @@ pub(super) fn setup_request(presentation: &Presentation, stream: usize) -> Optio
         control: media.control.clone(),
         profile: media.profile(),
         payload_types: media.payload_types.clone(),
+        sources: SourcePolicy::of_tool(presentation.tool.as_deref()),
     })
 }
 
@@ -143,6 +144,7 @@ async fn reply_to_setup(
                 control,
                 profile: Profile::Avpf,
                 payload_types,
+                sources,
             },
         ) if matches!(
             refused.kind,
@@ -157,6 +159,7 @@ async fn reply_to_setup(
                 control,
                 profile: Profile::Avp,
                 payload_types,
+                sources,
             };
             requester.send(plain).reply().await.map_err(|_| refused)
         }

@@ -36,6 +36,7 @@ impl SentStream {
 
     fn begun(mut self) -> Self {
         self.sources.on_begun(self.begin);
+        self.sources.on_started(&[]);
         self
     }
 
@@ -117,6 +118,39 @@ fn f50_another_source_that_goes_on_where_the_last_one_was_is_accepted() {
     for (n, ssrc) in [7, 7, 0, 7, 8, 0, 0].into_iter().enumerate() {
         assert!(stream.takes(40, ssrc, 2 + n as u16), "{n}");
     }
+}
+
+#[test]
+fn f50_the_source_that_the_server_has_named_does_not_give_way_to_the_one_before() {
+    let mut stream = any(None);
+    assert!(stream.takes(0, DEAD, 500), "it came before the answer");
+    stream.starts_at(7000, None);
+    for n in 0..50 {
+        let at = 10 + u64::from(n) * 40;
+        assert!(stream.takes(at, CAMERA, 7000 + n));
+        assert!(!stream.takes(at + 20, DEAD, 501 + n));
+    }
+}
+
+#[test]
+fn f50_of_two_sources_that_both_go_on_one_has_the_stream() {
+    let mut stream = any(None);
+    stream.plays(0, 50, CAMERA, 1);
+    for n in 0..3 {
+        stream.takes(2_300 + u64::from(n) * 10, DEAD, 500 + n);
+    }
+    let mut changes = 0;
+    let mut last = DEAD;
+    for n in 0..100 {
+        let at = 2_400 + u64::from(n) * 40;
+        for (source, sequence) in [(CAMERA, 201 + n), (DEAD, 503 + n)] {
+            if stream.takes(at, source, sequence) && std::mem::replace(&mut last, source) != source
+            {
+                changes += 1;
+            }
+        }
+    }
+    assert_eq!((changes, last), (1, CAMERA), "it was silent for a while");
 }
 
 #[test]
@@ -245,6 +279,23 @@ fn rtp_info_replaces_the_source_that_came_first() {
 }
 
 #[test]
+fn packets_before_the_answer_to_play_wait_for_it() {
+    let mut stream = SentStream::policed();
+    stream.sources.on_begun(stream.begin);
+    assert_eq!(stream.admit(0, DEAD, 500), HOLD);
+    assert_eq!(stream.admit(10, CAMERA, 7000), HOLD);
+    stream.starts_at(7000, None);
+    assert_eq!(stream.admit(20, CAMERA, 7001), TAKE_OVER);
+    assert_eq!(stream.admit(30, DEAD, 501), Admission::Refuse);
+
+    let mut unanswered = SentStream::policed();
+    unanswered.sources.on_begun(unanswered.begin);
+    assert_eq!(unanswered.admit(0, CAMERA, 1), HOLD);
+    assert_eq!(unanswered.admit(499, CAMERA, 2), HOLD);
+    assert_eq!(unanswered.admit(500, CAMERA, 3), TAKE_OVER);
+}
+
+#[test]
 fn packets_overtake_the_answer_that_names_them() {
     let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, CAMERA, 6990));
@@ -282,6 +333,24 @@ fn an_encoder_that_starts_again_is_followed_after_two_seconds() {
     assert!(!stream.takes(1999, AGAIN, 549));
     assert!(stream.takes(2000, AGAIN, 550));
     assert!(stream.takes(2040, AGAIN, 551));
+}
+
+#[test]
+fn a_pause_is_no_silence() {
+    for policy in [SourcePolicy::Any, SourcePolicy::OneAtATime] {
+        let mut stream = SentStream::new(policy, None).begun();
+        assert!(stream.takes(0, CAMERA, 1));
+        assert!(!stream.takes(10, DEAD, 500));
+        assert!(stream.takes(20, CAMERA, 2));
+        stream.sources.on_paused();
+        for n in 0..60 {
+            let at = 1_000 + u64::from(n) * 1_000;
+            assert!(!stream.takes(at, DEAD, 501 + n), "{at}");
+        }
+        stream.sources.on_begun(stream.begin + 61 * SECOND);
+        assert!(!stream.takes(61_010, DEAD, 561));
+        assert!(stream.takes(61_020, CAMERA, 3));
+    }
 }
 
 #[test]
