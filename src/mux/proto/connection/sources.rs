@@ -424,7 +424,8 @@ impl Sources {
         }
         self.note_held(bytes, now);
         let is_held = match self.latched {
-            None => is_any || standing > SourceStanding::Stray,
+            // The answer to PLAY may name what looks like a stray: a dead session of the same camera.
+            None => is_any || standing > SourceStanding::Stray || !self.is_answered,
             Some(_) => is_any && !self.is_stray(header.ssrc),
         };
         match is_held {

@@ -288,6 +288,11 @@ fn packets_before_the_answer_to_play_wait_for_it() {
     assert_eq!(stream.admit(20, CAMERA, 7001), TAKE_OVER);
     assert_eq!(stream.admit(30, DEAD, 501), Admission::Refuse);
 
+    let mut of_one_camera = SentStream::policed();
+    assert!(!of_one_camera.takes(0, CAMERA, 500), "before PLAY");
+    of_one_camera.sources.on_begun(of_one_camera.begin);
+    assert_eq!(of_one_camera.admit(10, CAMERA, 7000), HOLD);
+
     let mut unanswered = SentStream::policed();
     unanswered.sources.on_begun(unanswered.begin);
     assert_eq!(unanswered.admit(0, CAMERA, 1), HOLD);
