@@ -77,5 +77,7 @@ mod sharing;
 mod states;
 #[path = "element/tls.rs"]
 mod tls;
+#[path = "element/unanswered_play.rs"]
+mod unanswered_play;
 #[path = "element/waiting_for.rs"]
 mod waiting_for;

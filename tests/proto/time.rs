@@ -516,3 +516,46 @@ fn an_impatient_session_is_told_early_and_the_connection_waits_on() {
         "{kind:?}"
     );
 }
+
+/// Its media has to prove the PLAY before the session's own time for answers is over; the PLAYs of others wait
+/// for their second.
+#[test]
+fn f13_an_impatient_session_plays_without_an_answer_to_play_before_its_time_is_over() {
+    for other_is_first in [true, false] {
+        let mut sim = Sim::new(config());
+        let sessions = [1, 2].map(|number| sim.ready(number));
+        let [impatient, other] = sessions;
+        sim.connection.set_patience(impatient, SECOND);
+        let order = match other_is_first {
+            true => [other, impatient],
+            false => [impatient, other],
+        };
+        let requests = order.map(|session| {
+            let number = if session == impatient { 1 } else { 2 };
+            sim.play(session, &format!("rtsp://nvr/{number}"))
+        });
+        let mut played = Vec::new();
+        for tenth in 1..=20 {
+            sim.advance(SECOND / 10);
+            for channel in [0, 2] {
+                sim.media(channel, 1);
+            }
+            while let Some(event) = sim.next_event() {
+                if let Event::Completed {
+                    request, result, ..
+                } = event
+                {
+                    assert!(result.is_ok(), "{result:?}");
+                    played.push((request, tenth));
+                }
+            }
+        }
+        let at = |session| {
+            let index = order.iter().position(|it| *it == session).unwrap();
+            let request = requests[index];
+            played.iter().find(|(it, _)| *it == request).unwrap().1
+        };
+        assert!((5..=7).contains(&at(impatient)), "{played:?}");
+        assert!((10..=13).contains(&at(other)), "{played:?}");
+    }
+}

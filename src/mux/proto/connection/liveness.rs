@@ -215,20 +215,35 @@ impl Connection {
 /// How long after a PLAY without an answer the session plays if its media comes: live555 sends some
 /// before the answer, and some firmware loses the answer among the frames. One picture is no proof, the
 /// server may have sent it and died: the last packet must be younger than half of this time.
-pub(super) const PLAY_PROOF: Duration = Duration::from_secs(1);
+const PLAY_PROOF: Duration = Duration::from_secs(1);
+
+/// The same for one PLAY, whose caller may not wait for so long.
+fn play_proof(draft: &Draft) -> Duration {
+    let half = draft.patience.map(|patience| patience / 2);
+    half.map_or(PLAY_PROOF, |half| PLAY_PROOF.min(half))
+}
 
 /// PLAY that is not answered.
 impl Connection {
+    pub(super) fn watch_play(&mut self, now: Instant, play: &Draft) {
+        let due = now + play_proof(play);
+        self.timers.set_at_latest(Timer::PlayProof, due);
+    }
+
     fn look_for_media(&mut self, now: Instant) {
         let is_play = |entry: &&Outstanding| matches!(entry.draft.purpose, Purpose::Play(_));
         let unanswered = self.requests.waiting().filter(is_play);
-        let unanswered = unanswered.filter_map(|it| Some((it.cseq, it.draft.session?, it.sent)));
-        for (cseq, key, sent) in unanswered.collect::<Vec<_>>() {
-            let is_due = now.saturating_duration_since(sent) >= PLAY_PROOF;
+        let unanswered = unanswered.filter_map(|it| {
+            let proof = play_proof(&it.draft);
+            Some((it.cseq, it.draft.session?, it.sent, proof))
+        });
+        for (cseq, key, sent, proof) in unanswered.collect::<Vec<_>>() {
+            let is_due = now.saturating_duration_since(sent) >= proof;
             let heard = self.channels.last_heard(key);
-            let comes = heard.is_some_and(|at| now.saturating_duration_since(at) < PLAY_PROOF / 2);
+            let comes = heard.is_some_and(|at| now.saturating_duration_since(at) < proof / 2);
             if !is_due || !comes {
-                self.timers.set(Timer::PlayProof, now + PLAY_PROOF / 4);
+                let again = now + proof / 4;
+                self.timers.set_at_latest(Timer::PlayProof, again);
             } else if let Some(draft) = self.requests.on_ignored(cseq, None, now) {
                 let playing = self.on_playing(now, key, Vec::new());
                 self.complete(key, draft.caller, Ok(playing));
@@ -459,6 +474,12 @@ pub(crate) struct TimerTable(BTreeMap<Timer, Instant>);
 impl TimerTable {
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
         self.0.insert(timer, at);
+    }
+
+    /// Sets a timer, unless it is due before that.
+    pub(crate) fn set_at_latest(&mut self, timer: Timer, at: Instant) {
+        let due = self.0.entry(timer).or_insert(at);
+        *due = at.min(*due);
     }
 
     pub(crate) fn clear(&mut self, timer: Timer) {

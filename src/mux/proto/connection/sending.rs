@@ -8,7 +8,6 @@ use url::Url;
 use super::{
     Connection, ConnectionPhase, HealthCheck, Timer,
     authorizer::AuthorizationGate,
-    liveness::PLAY_PROOF,
     requests::{Draft, Purpose, take_where},
     session::{CoreSession, SessionPhase},
 };
@@ -403,7 +402,7 @@ impl Connection {
         }
         writer.finish();
         if matches!(draft.purpose, Purpose::Play(_)) {
-            self.timers.set(Timer::PlayProof, now + PLAY_PROOF);
+            self.watch_play(now, &draft);
         }
         if draft.method == Method::Describe {
             let urls = uri.len() * (1 + usize::from(is_authorized));
