@@ -129,7 +129,7 @@ pub use self::{
     },
     stats::{
         ConnectionHealth, ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats,
-        StreamStats, WaitReason,
+        StreamCount, StreamStats, WaitReason,
     },
     tls::{CertificateChecks, InvalidTls, TlsOptions},
 };

@@ -210,13 +210,21 @@ pub struct StreamStats {
     pub rtcp_channel: Option<u8>,
     /// The SSRC the server announced.
     pub ssrc: Option<u32>,
+    /// What has come on it.
+    pub count: StreamCount,
+}
+
+/// The counters of one media stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamCount {
     /// RTP packets received, dropped ones included.
     pub packets: u64,
     /// Bytes of RTP received.
     pub bytes: u64,
     /// RTCP packets received.
     pub rtcp_packets: u64,
-    /// Packets dropped because they were not taken in time.
+    /// Packets dropped because they were not taken in time, or because the consumer was gone.
     pub dropped: u64,
     /// Their bytes.
     pub dropped_bytes: u64,

@@ -36,7 +36,7 @@ fn flood(server: &Arc<MockServer>) -> std::thread::JoinHandle<usize> {
 async fn wait_until_full(session: &Session) {
     let monitor = session.monitor();
     let filling = async {
-        while monitor.stats().streams[0].packets < 8_192 {
+        while monitor.stats().streams[0].count.packets < 8_192 {
             tokio::task::yield_now().await;
         }
     };
@@ -71,7 +71,7 @@ async fn block_makes_the_server_wait_and_loses_nothing() {
         }
         batch = next_batch(&mut session).await;
     }
-    assert_eq!(session.monitor().stats().streams[0].dropped, 0);
+    assert_eq!(session.monitor().stats().streams[0].count.dropped, 0);
     flood.join().unwrap();
 }
 
@@ -115,7 +115,7 @@ async fn f33_who_takes_nothing_is_read_on_and_bounded() {
     for (camera, session) in (1..).zip(&mut sessions) {
         let monitor = session.monitor();
         let reading = async {
-            while monitor.stats().streams[0].packets < u64::from(FLOOD) {
+            while monitor.stats().streams[0].count.packets < u64::from(FLOOD) {
                 tokio::task::yield_now().await;
             }
         };
@@ -123,8 +123,8 @@ async fn f33_who_takes_nothing_is_read_on_and_bounded() {
         let waiting = next_batch(session).await.len();
         let stats = &monitor.stats().streams[0];
         assert!(waiting <= 8_192, "{waiting}");
-        assert_eq!(stats.dropped + waiting as u64, u64::from(FLOOD));
-        assert_eq!(stats.overflows, 1);
+        assert_eq!(stats.count.dropped + waiting as u64, u64::from(FLOOD));
+        assert_eq!(stats.count.overflows, 1);
         server.send_packets(&format!("/cam/{camera}"), 1);
         let next = next_batch(session).await;
         assert!(next[0].discontinuity);

@@ -39,7 +39,10 @@ async fn one_camera_from_describe_to_teardown() {
     }
     let stats = session.monitor().stats();
     assert_eq!(
-        (stats.streams[0].packets, stats.references_on_connection),
+        (
+            stats.streams[0].count.packets,
+            stats.references_on_connection
+        ),
         (3, 1)
     );
     let monitor = session.monitor();

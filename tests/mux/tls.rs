@@ -173,7 +173,7 @@ async fn nothing_is_lost_of_what_comes_in_a_rush() {
             next_rtp(&mut session).await.unwrap();
         }
         let stats = session.monitor().stats();
-        assert_eq!(stats.streams[0].packets, u64::from(PACKETS));
+        assert_eq!(stats.streams[0].count.packets, u64::from(PACKETS));
     }
 }
 

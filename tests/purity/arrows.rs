@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // One connection, and what is decided about it.
     (
         "mux::delivery",
-        &["mux::config", "mux::error", "mux::proto"],
+        &["mux::config", "mux::error", "mux::proto", "mux::stats"],
     ),
     (
         "mux::driver",

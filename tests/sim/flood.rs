@@ -199,7 +199,7 @@ async fn run(habits: [Habit; CAMERAS], bytes: usize) -> Outcome {
     let counts = || -> Vec<(u64, u64)> {
         let streams = monitors.iter().flat_map(|monitor| monitor.stats().streams);
         streams
-            .map(|stream| (stream.packets, stream.dropped))
+            .map(|stream| (stream.count.packets, stream.count.dropped))
             .collect()
     };
     let received = || {

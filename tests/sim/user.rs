@@ -300,18 +300,18 @@ impl Actor {
             return;
         }
         for stream in monitor.stats().streams {
-            let received = stream.packets + stream.rtcp_packets;
+            let received = stream.count.packets + stream.count.rtcp_packets;
             let policy = self.user.options.overflow;
-            if stream.dropped > 0 {
+            if stream.count.dropped > 0 {
                 self.hit(&format!("packets dropped: {policy:?}"));
             }
-            if policy == OverflowPolicy::Block && stream.overflows > 0 {
+            if policy == OverflowPolicy::Block && stream.count.overflows > 0 {
                 self.violate("packets dropped though the connection was to wait");
             }
-            if monitor.stats().streams.len() == 1 && received != seen.taken + stream.dropped {
+            if monitor.stats().streams.len() == 1 && received != seen.taken + stream.count.dropped {
                 self.violate(&format!(
                     "i2: received {received}, taken {}, dropped {}",
-                    seen.taken, stream.dropped
+                    seen.taken, stream.count.dropped
                 ));
             }
         }

@@ -60,8 +60,8 @@ async fn play(task: &Task) -> Outcome {
     }
     let (mut packets, mut drops) = (0, 0);
     for stream in monitors.iter().flat_map(|monitor| monitor.stats().streams) {
-        packets += stream.packets;
-        drops += stream.dropped;
+        packets += stream.count.packets;
+        drops += stream.count.dropped;
     }
     println!("dropped={}", 100.0 * drops as f64 / packets.max(1) as f64);
     sessions.iter().for_each(tokio::task::JoinHandle::abort);

@@ -30,7 +30,6 @@ use std::{
 use bytes::Bytes;
 
 pub use self::budget::Budget;
-pub(crate) use self::stream::StreamCount;
 use self::{
     budget::{BudgetAccount, PROCESS_BUDGET},
     parked::Lanes,
@@ -40,6 +39,7 @@ use super::{
     config::OverflowPolicy,
     error::Error,
     proto::{MediaStream, PacketKind, wire::rtp::RtpHeader},
+    stats::StreamCount,
 };
 
 /// One RTP or RTCP packet of a session.

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Packet, queue::Queue, stream::StreamCount};
+use super::{Packet, queue::Queue};
+use crate::mux::stats::StreamCount;
 
 /// The queues of one session.
 #[derive(Debug)]

@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use super::{
     Packet,
     budget::BudgetAccount,
-    stream::{PacketAdmission, Stream, StreamCount},
+    stream::{PacketAdmission, Stream},
 };
 use crate::mux::{
     config::OverflowPolicy,
     proto::{MediaStream, PacketKind},
+    stats::StreamCount,
 };
 
 /// The caps of one consumer's queue. Whichever is reached first.
@@ -230,7 +231,7 @@ impl Queue {
     pub(super) fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
         let counts = &mut self.stream_mut(stream).count;
         counts.undescribed = counts.undescribed.saturating_add(count);
-        counts.undescribed_type = payload_type;
+        counts.undescribed_type = Some(payload_type);
     }
 
     /// From now on nothing is queued; packets that wait can still be taken.

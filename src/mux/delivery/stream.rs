@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Packet;
-use crate::mux::proto::{
-    MediaStream, PacketKind,
-    wire::rtp::{self, Content, RtpHeader, VideoCoding},
+use crate::mux::{
+    proto::{
+        MediaStream, PacketKind,
+        wire::rtp::{self, Content, RtpHeader, VideoCoding},
+    },
+    stats::StreamCount,
 };
 
 /// How long a stream waits for a key picture, from when there is room again. Longer than the
@@ -20,28 +23,6 @@ const LONGEST_UNIT: Duration = Duration::from_secs(1);
 /// parameter sets for each slice as some encoders repeat them, messages.
 const MAX_AHEAD: usize = 32;
 const MAX_AHEAD_BYTES: usize = 16 * 1024;
-
-/// The counters of one stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StreamCount {
-    /// RTP packets received, delivered or not.
-    pub(crate) packets: u64,
-    /// Bytes of RTP received.
-    pub(crate) bytes: u64,
-    /// RTCP packets received.
-    pub(crate) rtcp_packets: u64,
-    /// Packets dropped because they were not taken in time, or because the consumer was gone.
-    pub(crate) dropped: u64,
-    /// Their bytes.
-    pub(crate) dropped_bytes: u64,
-    /// How often a run of dropped RTP packets began; a run is one overflow.
-    pub(crate) overflows: u64,
-    /// RTP packets since the last accepted one that were left out because the description does not
-    /// name their payload type.
-    pub(crate) undescribed: u64,
-    /// The payload type of the last of these packets.
-    pub(crate) undescribed_type: u8,
-}
 
 impl StreamCount {
     pub(super) fn on_received(&mut self, packet: &Packet) {

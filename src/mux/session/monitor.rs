@@ -84,22 +84,12 @@ impl SessionMonitor {
         };
         let counts = location.delivery.counts();
         let counters = &location.driver.counters;
-        let streams = location.grants.iter().map(|grant| {
-            let count = counts.get(grant.stream).copied().unwrap_or_default();
-            StreamStats {
-                stream: grant.stream,
-                rtp_channel: grant.rtp_channel,
-                rtcp_channel: grant.rtcp_channel,
-                ssrc: grant.ssrc,
-                packets: count.packets,
-                bytes: count.bytes,
-                rtcp_packets: count.rtcp_packets,
-                dropped: count.dropped,
-                dropped_bytes: count.dropped_bytes,
-                overflows: count.overflows,
-                undescribed: count.undescribed,
-                undescribed_type: (count.undescribed > 0).then_some(count.undescribed_type),
-            }
+        let streams = location.grants.iter().map(|grant| StreamStats {
+            stream: grant.stream,
+            rtp_channel: grant.rtp_channel,
+            rtcp_channel: grant.rtcp_channel,
+            ssrc: grant.ssrc,
+            count: counts.get(grant.stream).copied().unwrap_or_default(),
         });
         let (sharing, cannot_share, sharing_age) =
             location.pool.sharing_stats(&location.driver.server);

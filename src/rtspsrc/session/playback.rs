@@ -187,7 +187,7 @@ impl Playback<'_> {
             let streams = session.monitor().stats().streams;
             let mut streams = streams.iter();
             let stream = streams.find(|stream| stream.stream == packet.stream);
-            stream.map_or(0, |stream| stream.dropped)
+            stream.map_or(0, |stream| stream.count.dropped)
         };
         if let Some(told) = self.overflows.on_packet(packet, now, dropped) {
             gst::warning!(
@@ -211,7 +211,7 @@ impl Playback<'_> {
     /// keyframe has come since then. If so, the camera is not silent.
     fn has_dropped(&mut self) -> bool {
         let streams = self.session.monitor().stats().streams;
-        let dropped = streams.iter().map(|stream| stream.dropped).sum();
+        let dropped = streams.iter().map(|stream| stream.count.dropped).sum();
         dropped > std::mem::replace(&mut self.dropped, dropped)
     }
 
@@ -317,7 +317,7 @@ impl Playback<'_> {
     /// does not name, for as long as the session may be silent. Packets of other streams may have been
     /// delivered.
     fn tell_undescribed(&mut self) {
-        if let Some((stream, left)) = self.undescribed(|stream| stream.packets == 0)
+        if let Some((stream, left)) = self.undescribed(|stream| stream.count.packets == 0)
             && self.left_out.tell_once()
         {
             self.warn_left_out(stream, &left);
@@ -329,9 +329,9 @@ impl Playback<'_> {
     fn undescribed(&self, is_it: impl Fn(&mux::StreamStats) -> bool) -> Option<(usize, Left)> {
         let stats = self.session.monitor().stats();
         let mut streams = stats.streams.iter();
-        let stream = streams.find(|stream| stream.undescribed > 0 && is_it(stream))?;
-        let why = Undeliverable::NoMap(stream.undescribed_type?);
-        let left = Left::new(timer::now(), stream.undescribed, why);
+        let stream = streams.find(|stream| stream.count.undescribed > 0 && is_it(stream))?;
+        let why = Undeliverable::NoMap(stream.count.undescribed_type?);
+        let left = Left::new(timer::now(), stream.count.undescribed, why);
         Some((stream.stream, left))
     }
 
