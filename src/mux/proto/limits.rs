@@ -32,7 +32,7 @@ with_defaults! {
         /// All headers of a message, in bytes.
         pub headers: usize = 64 * 1024,
         /// Number of headers of a message.
-        pub header_count: usize = 128,
+        pub header_count: usize = 1024,
         /// Body of a message, in bytes. Descriptions of 579 KB exist in the wild (a key picture in
         /// `sprop-parameter-sets`); what they cost is bounded where they are read.
         pub body: usize = 4 * 1024 * 1024,

@@ -6,8 +6,9 @@
 
 use std::{fmt, time::Duration};
 
-/// RFC 2326 names no upper limit for a session id; those seen are 8 to 32 characters long.
-const MAX_SESSION_ID: usize = 256;
+/// RFC 2326 names no upper limit for a session id; those seen are 8 to 32 characters long. Each request
+/// repeats it.
+const MAX_SESSION_ID: usize = 4096;
 /// A session timeout is clamped to this range: zero would be a busy loop of keep-alives, and a
 /// year the same as none.
 const SESSION_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), MAX_WAIT);
@@ -27,12 +28,11 @@ pub(crate) struct SessionHeader {
 
 /// Parses a `Session` header; `None` if it has no id that could be echoed safely.
 ///
-/// gst-rtsp-server writes `;timeout=60`, others `; timeout=60`, and some pad or quote the id.
+/// gst-rtsp-server writes `;timeout=60`, others `; timeout=60`, and some pad the id. All before the `;` is
+/// the id, quotes included, as it is for `rtspsrc` and FFmpeg.
 pub(crate) fn parse_session(value: &str) -> Option<SessionHeader> {
     let (id, params) = split_param(value, ';');
-    let id = unquoted(id);
-    let is_sound =
-        (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_sound = (1..=MAX_SESSION_ID).contains(&id.len()) && !id.contains(char::is_control);
     is_sound.then(|| SessionHeader {
         id: id.to_owned(),
         timeout: params.split(';').find_map(session_timeout),
@@ -143,9 +143,15 @@ pub(crate) fn parse_cseq(value: &str) -> Option<u32> {
 }
 
 /// Parses `Content-Length`. Repeated values joined by commas count as one if they agree (RFC 9110,
-/// 8.6).
+/// 8.6); a sign before the number and words behind it do not count.
 pub(crate) fn parse_content_length(value: &str) -> Option<u64> {
-    let mut lengths = value.split(',').map(|length| digits::<u64>(length.trim()));
+    let mut lengths = value.split(',').map(|length| {
+        let mut words = length
+            .split([' ', '\t', ';'])
+            .filter(|word| !word.is_empty());
+        let number = words.next()?;
+        digits::<u64>(number.strip_prefix('+').unwrap_or(number))
+    });
     let first = lengths.next().flatten()?;
     lengths.all(|length| length == Some(first)).then_some(first)
 }
@@ -252,7 +258,9 @@ mod tests {
             ("AB;timeout=30", "AB", Some(30)),
             ("AB; timeout=30", "AB", Some(30)),
             ("  AB ;  Timeout = 30 ;x=y  ", "AB", Some(30)),
-            ("\"AB\";timeout=\"30\"", "AB", Some(30)),
+            ("\"AB\";timeout=\"30\"", "\"AB\"", Some(30)),
+            ("a b;timeout=30", "a b", Some(30)),
+            ("ä/?#,=;timeout=30", "ä/?#,=", Some(30)),
             ("AB;x;timeout=0", "AB", None),
             ("AB;timeout=soon", "AB", None),
             ("AB;timeout=-5", "AB", None),
@@ -267,11 +275,11 @@ mod tests {
 
     #[test]
     fn session_ids_that_cannot_be_echoed_are_none() {
-        for value in ["", "  ", ";timeout=60", "\"\"", "a b", "a\rb", "ä"] {
+        for value in ["", "  ", ";timeout=60", "a\rb", "a\0b"] {
             assert_eq!(parse_session(value), None, "{value:?}");
         }
-        assert!(parse_session(&"x".repeat(256)).is_some());
-        assert!(parse_session(&"x".repeat(257)).is_none());
+        assert!(parse_session(&"x".repeat(4096)).is_some());
+        assert!(parse_session(&"x".repeat(4097)).is_none());
     }
 
     fn interleaved(value: &str) -> Option<(u8, Option<u8>)> {
@@ -365,6 +373,9 @@ mod tests {
     fn f36_content_lengths_that_contradict_or_make_no_sense_are_none() {
         assert_eq!(parse_content_length("460"), Some(460));
         assert_eq!(parse_content_length("460, 460"), Some(460));
+        for value in ["+460", "460 bytes", "460;x", " 460\t"] {
+            assert_eq!(parse_content_length(value), Some(460), "{value}");
+        }
         assert_eq!(parse_content_length("9223372036854775808"), Some(1 << 63));
         for value in ["", "-1", "0x10", "5, 6", "5,", "99999999999999999999"] {
             assert_eq!(parse_content_length(value), None, "{value}");
