@@ -224,17 +224,15 @@ pub enum InvalidSdp {
     TooManyStreams(usize),
 }
 
-/// Parses a description. `base` is what [`uri::presentation_base`] made of the answer's headers.
-pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {
+/// Parses a description. `described` is what [`uri::presentation_base`] made of the answer's headers.
+pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, InvalidSdp> {
     let (session, sections) = split_sections(&sdp)?;
     let control = session.control.as_deref();
-    let resolved = uri::resolve_control(&base, control);
     // Only a whole URL is a base for the streams, as in rtspsrc and FFmpeg.
-    let base = match (&resolved, control) {
-        (Some(url), Some(control)) if uri::is_absolute(control) => url.clone(),
-        _ => uri::request_uri(&base),
-    };
-    let aggregate = resolved.unwrap_or_else(|| base.clone());
+    let base = control.and_then(uri::absolute_control);
+    let base = base.unwrap_or_else(|| uri::request_uri(&described));
+    let relative = control.filter(|control| !uri::is_absolute(control));
+    let aggregate = uri::resolve_control(&base, relative).unwrap_or_else(|| base.clone());
 
     let count = sections.len();
     let unsent = unsent_direction(session.direction, &sections);

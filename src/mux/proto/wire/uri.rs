@@ -211,13 +211,14 @@ pub(crate) fn is_bare(content_base: Option<&str>, content_location: Option<&str>
 }
 
 /// The base for control attributes: Content-Base, Content-Location or the request's URL, the first
-/// that is usable (RFC 2326, C.1.1).
+/// that is usable (RFC 2326, C.1.1). `rtspsrc` and FFmpeg know no Content-Location, so a relative one
+/// may be anything.
 pub fn presentation_base(
     request: &Url,
     content_base: Option<&str>,
     content_location: Option<&str>,
 ) -> Url {
-    [content_base, content_location]
+    [content_base, content_location.filter(|it| is_absolute(it))]
         .into_iter()
         .flatten()
         .find_map(|value| usable_base(request, value))
@@ -254,13 +255,24 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Option<Url> {
     if control.is_empty() || control == "*" {
         return Some(request_uri(base));
     }
-    let url = match split_scheme(control) {
-        Some((scheme, _)) if is_rtsp(scheme) => parse(control),
-        Some(_) => return None,
-        None if repeats_path(base, control) => base.join(control),
-        None => append(base, control),
+    if let Some(url) = absolute_control(control) {
+        return Some(url);
+    }
+    // A URL of another protocol is relative, too.
+    let url = match repeats_path(base, control) {
+        true => base.join(control),
+        false => append(base, control),
     };
     url.ok().map(|url| request_uri(&url))
+}
+
+/// The URL that a control attribute is on its own.
+pub(crate) fn absolute_control(control: &str) -> Option<Url> {
+    let control = control.trim();
+    let is_url =
+        split_scheme(control).is_some_and(|(scheme, _)| is_rtsp(scheme)) && is_harmless(control);
+    let url = is_url.then(|| parse(control).ok()).flatten()?;
+    Some(request_uri(&url))
 }
 
 /// The target of a redirect: an absolute URL of any scheme without its userinfo, and the
@@ -482,8 +494,20 @@ mod tests {
             resolved("rtsp://h/a", "RTSP://admin:pw@10.0.0.9:8554/b/track1?x=1"),
             "rtsp://10.0.0.9:8554/b/track1?x=1"
         );
-        for other in ["http://h/a", "rtsp://h:99999/a"] {
-            assert_eq!(resolve_control(&url("rtsp://h/a"), Some(other)), None);
+    }
+
+    #[test]
+    fn absolute_controls_that_are_no_rtsp_url_are_appended_as_rtspsrc_does() {
+        for control in [
+            "http://h/a",
+            "rtsp://h:99999/a",
+            "rtsp://[::1/a",
+            "rtsp://a b/c",
+        ] {
+            assert_eq!(
+                resolved("rtsp://h/a/", control),
+                format!("rtsp://h/a/{control}")
+            );
         }
     }
 
@@ -534,6 +558,7 @@ mod tests {
         );
         assert_eq!(base(None, Some("rtsp://x/l")), "rtsp://x/l");
         assert_eq!(base(None, None), "rtsp://10.0.0.1:554/live");
+        assert_eq!(base(None, Some("%%")), "rtsp://10.0.0.1:554/live");
         for unusable in ["", "*", "http://x/", "rtsp://h:99999/", "a\r\nb", "rtsp:/x"] {
             assert_eq!(
                 base(Some(unusable), Some("rtsp://x/l")),

@@ -177,7 +177,7 @@ fn broken_lines_do_not_matter() {
 fn media_that_cannot_be_set_up_are_listed_with_the_reason() {
     let sdp = "m=application 9 DTLS/SCTP 5000\nm=video 0 RTP/SAVPF 96\na=control:1\n\
                m=audio 0 RTP/AVP/TCP 0\na=control:2\nm=text 0 RTP/AVP/X 0\nm=\n\
-               m=video 0 RTP/AVP 97\na=control:http://h/x";
+               m=video 0 RTP/AVP 97\na=control:a\tb";
     let presentation = parse(sdp, "rtsp://h/a").unwrap();
     let indices: Vec<_> = presentation.streams.iter().map(|s| s.index).collect();
     assert_eq!(indices, [1, 2]);
