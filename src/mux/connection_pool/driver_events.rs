@@ -67,6 +67,8 @@ impl LockedPool<'_> {
             DriverEvent::Sampled(now, sample) => self.on_sampled(id, now, &sample),
             DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
             DriverEvent::SessionLost(now, lost) => {
+                let driver = self.table.record_mut(id)?.driver.clone();
+                self.measure(&driver);
                 self.on_broken(id, now, |sharing, sessions, joins| {
                     sharing.on_join_history(now, |history| {
                         history.on_session_lost(now, sessions, joins, lost)
@@ -219,14 +221,21 @@ impl LockedPool<'_> {
         let (connect_time, measures) = (server_info.connect_time, server_info.measures);
         server.speed.on_measured(connect_time, measures);
         server.on_lone_describe(&measures);
-        // Connections that were made before keep to what they knew.
-        if server_info.keep_alive != KeepAliveMethod::Named {
-            server.keep_alive = server_info.keep_alive;
+        let keep_alive = server_info.keep_alive;
+        let has_learned = keep_alive != KeepAliveMethod::Named && keep_alive != server.keep_alive;
+        if has_learned {
+            server.keep_alive = keep_alive;
         }
         let speed = &mut server.speed;
         speed.is_serial |= server_info.is_serial;
         // A new round trip time alone is not worth a write.
         self.deferred.has_learned |=
             (before.batch(), before.is_serial) != (speed.batch(), speed.is_serial);
+        if has_learned {
+            // Its sessions must not have to be lost as well.
+            for (_, other) in self.state.table.entries_of(&driver.server) {
+                other.record.driver.send(Command::KeepAlive(keep_alive));
+            }
+        }
     }
 }

@@ -128,6 +128,7 @@ impl Driver {
             }
             Event::SessionLost { session, failure } => {
                 tracing::info!("{id}/{session}: lost: {failure}");
+                lock(&self.handle.server_info).keep_alive = self.core.keep_alive_method();
                 self.events.handle(DriverEvent::SessionLost(now, session));
                 self.sessions.on_lost(session, &failure);
             }
@@ -285,6 +286,7 @@ impl Driver {
             Command::SetIdle(idle) => self.core.set_idle(now, idle),
             Command::Credentials(status) => self.core.handle_credential_status(now, status),
             Command::RefusalVerdict(verdict) => self.core.handle_refusal_verdict(now, verdict),
+            Command::KeepAlive(method) => self.core.set_keep_alive_method(method),
             Command::Close => self.core.close(now),
         }
     }

@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Credentials(CredentialStatus),
     /// The credential gate's verdict on a refusal that the connection has reported.
     RefusalVerdict(RefusalVerdict),
+    /// What another connection has learned of the server's keep-alives.
+    KeepAlive(KeepAliveMethod),
     /// Tear down all sessions and close.
     Close,
 }

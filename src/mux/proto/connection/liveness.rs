@@ -375,12 +375,28 @@ pub enum KeepAliveMethod {
 
 /// What the server has ended shows which request does not keep it alive.
 impl Connection {
+    /// Takes over what another connection to the server has learned.
+    pub fn set_keep_alive_method(&mut self, method: KeepAliveMethod) {
+        self.keep_alive_method = method;
+    }
+
     /// A session has ended in spite of its keep-alive.
     pub(super) fn blame_keep_alive(&mut self, method: &Method) {
         self.keep_alive_method = match method {
             Method::Options => KeepAliveMethod::GetParameter,
             _ => KeepAliveMethod::Options,
         };
+    }
+
+    /// The server has torn down a session: if it did that at a keep-alive, or when the session had played
+    /// for as long as its timeout, it does not take that for one.
+    pub(super) fn on_torn_down_by_server(&mut self, now: Instant, key: SessionKey) {
+        let session = self.sessions.get(&key);
+        let is_to_blame = |it: &CoreSession| it.keep_alive_outstanding || it.has_just_expired(now);
+        let last = self.last_keep_alive.clone();
+        if let Some(method) = last.filter(|_| session.is_some_and(is_to_blame)) {
+            self.blame_keep_alive(&method);
+        }
     }
 
     /// The server has closed the connection. The last request was to blame if it was a keep-alive, or if

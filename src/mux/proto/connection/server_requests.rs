@@ -51,7 +51,7 @@ impl Connection {
         }
         self.answer(method, request);
         match method {
-            Method::Teardown => self.on_server_teardown(request),
+            Method::Teardown => self.on_server_teardown(now, request),
             Method::Redirect => self.on_server_redirect(now, uri, request),
             _ => {}
         }
@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// The server tears one of our sessions down (RFC 7826 13.7.2).
-    fn on_server_teardown(&mut self, request: &Message) {
+    fn on_server_teardown(&mut self, now: Instant, request: &Message) {
         let Some(named) = request.headers.first("Session").and_then(parse_session) else {
             return;
         };
@@ -94,6 +94,7 @@ impl Connection {
             session.id.as_ref() == Some(&named.id) && session.phase != SessionPhase::Lost
         };
         for key in self.sessions.keys_where(is_it).into_iter().take(1) {
+            self.on_torn_down_by_server(now, key);
             let kind = FailureKind::Malformed("the server has torn the session down".to_owned());
             self.lose_session(key, Method::Teardown, None, kind);
         }
