@@ -4,6 +4,11 @@
 //! What a whole server does is in `account.rs`, `one_id.rs` and `tests/servers.rs`; a camera with stray bytes
 //! is in `odd_camera.rs`, one that comes back with other streams in `recovery/streams.rs`.
 
+#[path = "one_of_four/ends.rs"]
+mod ends;
+#[path = "one_of_four/urls.rs"]
+mod urls;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,11 +18,11 @@ use crate::certificates::{Authority, Identity, Request};
 use crate::odd_setups::oddities;
 use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
 use crate::support::mock_server::{
-    Behaviour, Camera, Family, MockServer, Reaction, Rule, SessionView,
+    Behaviour, Builder, Camera, Family, MockServer, Reaction, Rule, SessionView,
 };
 use crate::support::rtsp::{Frame, Response, RtpPacket, rtcp_bye};
 use crate::tls::TextFile;
-use crate::tls_front::TlsFront;
+use crate::tls_front::{Terms, TlsFront};
 
 /// The odd one; 1 to 3 are its neighbours.
 const ODD: u32 = 4;
@@ -33,6 +38,10 @@ const INTERVAL: Duration = Duration::from_millis(40);
 struct Kind {
     name: String,
     camera: Camera,
+    /// What the whole server does.
+    server: fn(Builder) -> Builder,
+    /// What stands before the path in the URLs of the neighbours, and in its own; none: the server's address.
+    hosts: [&'static str; 2],
     rules: Vec<Rule>,
     properties: &'static str,
     /// Sends its media. Gives how many pictures come out.
@@ -46,6 +55,8 @@ impl Kind {
         Self {
             name: name.into(),
             camera: Camera::av(),
+            server: |builder| builder,
+            hosts: [""; 2],
             rules: Vec::new(),
             properties: "",
             send: |scene| {
@@ -64,6 +75,23 @@ impl Kind {
         let sdp =
             format!("v=0\r\no=- 4 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=control:*\r\n{media}");
         self.camera(Camera::av().sdp(sdp))
+    }
+
+    fn server(self, server: fn(Builder) -> Builder) -> Self {
+        Self { server, ..self }
+    }
+
+    fn hosts(self, neighbours: &'static str, own: &'static str) -> Self {
+        let hosts = [neighbours, own];
+        Self { hosts, ..self }
+    }
+
+    fn properties(self, properties: &'static str) -> Self {
+        Self { properties, ..self }
+    }
+
+    fn is_ipv6(&self) -> bool {
+        self.hosts[0].contains('[')
     }
 
     fn rule(mut self, rule: Rule) -> Self {
@@ -98,11 +126,12 @@ struct Tls {
 }
 
 impl Tls {
-    fn new() -> Self {
+    /// `name`: of the file, one for each test.
+    fn new(name: &str) -> Self {
         let authority = Authority::new();
         Self {
-            identity: authority.issue(&Request::server(&["localhost"])),
-            trusted: TextFile::new("one-of-four-ca.pem", &authority.pem()),
+            identity: authority.issue(&Request::server(&["localhost", "::1"])),
+            trusted: TextFile::new(name, &authority.pem()),
         }
     }
 }
@@ -119,26 +148,37 @@ struct Scene {
 impl Scene {
     fn new(kind: &Kind, tls: Option<&Tls>) -> Self {
         init();
-        let server = MockServer::builder()
+        let builder = MockServer::builder()
             .cameras(ODD - 1)
             .camera(PATH, kind.camera.clone().number(ODD))
             .family(Family::Gst)
-            .behaviour(Behaviour::OmitSsrc)
-            .start();
-        let front = tls.map(|tls| TlsFront::start(&tls.identity, server.address()));
+            .behaviour(Behaviour::OmitSsrc);
+        let builder = (kind.server)(builder);
+        let is_ipv6 = kind.is_ipv6();
+        let server = match is_ipv6 {
+            true => builder.start_on_ipv6(),
+            false => builder.start(),
+        };
+        let terms = Terms {
+            is_ipv6,
+            ..Terms::default()
+        };
+        let front = tls.map(|tls| TlsFront::with_terms(&tls.identity, server.address(), &terms));
+        let (scheme, name, port) = match &front {
+            Some(front) => ("rtsps", "localhost", front.address().port()),
+            None => ("rtsp", "127.0.0.1", server.address().port()),
+        };
+        let trust = tls.map(|tls| format!("tls-ca-file={}", tls.trusted.0.display()));
+        let trust = trust.unwrap_or_default();
         let source = |camera| {
-            let path = format!("/cam/{camera}");
-            match (&front, tls) {
-                (Some(front), Some(tls)) => format!(
-                    "rtspmuxsrc name=source{camera} location={} tls-ca-file={} latency=100",
-                    front.url(&path),
-                    tls.trusted.0.display()
-                ),
-                _ => format!(
-                    "rtspmuxsrc name=source{camera} location={} latency=100",
-                    server.url(&path)
-                ),
-            }
+            let host = match kind.hosts[usize::from(camera == ODD)] {
+                host if host.ends_with(']') => host.to_owned(),
+                account => format!("{account}{name}"),
+            };
+            format!(
+                "rtspmuxsrc name=source{camera} location=\"{scheme}://{host}:{port}/cam/{camera}\" \
+                 {trust} latency=100"
+            )
         };
         let line = |camera| {
             let source = source(camera);
@@ -269,6 +309,10 @@ fn same_channels() -> Reaction {
     })
 }
 
+fn without_session() -> Reaction {
+    Reaction::edit(|response| response.headers.remove("Session"))
+}
+
 /// Media of a server that never answers PLAY: it goes on until the session takes it for the answer.
 fn until_it_plays(scene: &Scene) -> usize {
     let deadline = Instant::now() + PATIENCE;
@@ -290,10 +334,7 @@ fn with_a_stream_less() -> Vec<Kind> {
             .rule(rule)
             .warns("left out");
         // A server that does not answer costs a second.
-        Kind {
-            properties: "tcp-timeout=1000000",
-            ..kind
-        }
+        kind.properties("tcp-timeout=1000000")
     };
     oddities().into_iter().enumerate().map(kind).collect()
 }
@@ -330,6 +371,17 @@ fn with_odd_answers() -> Vec<Kind> {
             .send(until_it_plays),
         Kind::new("one pair of channels for both streams")
             .rule(Rule::new("SETUP", same_channels())),
+        Kind::new("no session id before PLAY")
+            .server(|builder| builder.behaviour(Behaviour::FindsSessionsByUri))
+            .rule(Rule::new("SETUP", without_session())),
+        Kind::new("no session id at all")
+            .server(|builder| builder.behaviour(Behaviour::FindsSessionsByUri))
+            .rule(Rule::new("*", without_session())),
+        Kind::new("no session id in the first answer")
+            .server(|builder| builder.behaviour(Behaviour::FindsSessionsByUri))
+            .rule(Rule::new("SETUP", without_session()).times(1)),
+        Kind::new("no session id in the second answer")
+            .rule(Rule::new("SETUP", without_session()).skip(1)),
     ]
 }
 
@@ -380,6 +432,21 @@ fn with_odd_media() -> Vec<Kind> {
             scene.server.send_packets(PATH, 10);
             20
         }),
+        Kind::new("a camera that wakes up at PLAY")
+            .properties("media-timeout=1000000000")
+            .send(|scene| {
+                // Later than media may stay away once it has come.
+                let end = Instant::now() + Duration::from_millis(1_500);
+                scene
+                    .server
+                    .wait_until(|_| Instant::now() > end, 2 * INTERVAL);
+                while Instant::now() < end {
+                    scene.server.wait_until(|_| false, INTERVAL);
+                }
+                assert_eq!(scene.session().number, 4);
+                scene.server.send_packets(PATH, 20);
+                20
+            }),
         Kind::new("a sender that sets its clock").send(|scene| {
             for seconds in [0, 0, 2, 2] {
                 scene
@@ -418,7 +485,7 @@ fn a_camera_with_odd_media_plays_as_one_of_four() {
 
 #[test]
 fn odd_cameras_play_over_tls_as_well() {
-    let tls = Tls::new();
+    let tls = Tls::new("one-of-four-ca.pem");
     let kinds = [
         with_a_stream_less(),
         with_odd_descriptions(),

@@ -263,6 +263,7 @@ async fn who_we_are_is_shown_to_a_server_that_asks() {
         let terms = Terms {
             clients_of: Some(clients.pem()),
             version: Some(version),
+            ..Terms::default()
         };
         let (mux, mut secured) = (mux(), Secured::with_terms(1, &terms));
         let error = secured.play(&mux, 1).await.unwrap_err();
@@ -367,6 +368,7 @@ async fn f40_another_server_is_not_told_who_we_are_to_tls() {
     let terms = Terms {
         clients_of: Some(clients.pem()),
         version: Some(&TLS12),
+        ..Terms::default()
     };
     let mut first = Secured::with_terms(1, &terms);
     let elsewhere = Secured::with_terms(2, &terms);

@@ -53,6 +53,8 @@ pub(crate) struct Terms {
     pub(crate) clients_of: Option<String>,
     /// None: 1.2 and 1.3.
     pub(crate) version: Option<&'static SupportedProtocolVersion>,
+    /// On `::1` instead of 127.0.0.1.
+    pub(crate) is_ipv6: bool,
 }
 
 impl TlsFront {
@@ -68,7 +70,12 @@ impl TlsFront {
             .enable_all()
             .build()
             .expect("a runtime");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port to listen on");
+        let host = if terms.is_ipv6 {
+            "[::1]:0"
+        } else {
+            "127.0.0.1:0"
+        };
+        let listener = std::net::TcpListener::bind(host).expect("a port to listen on");
         let address = listener.local_addr().expect("an address of its own");
         listener.set_nonblocking(true).expect("a socket");
         let acceptor = Arc::new(Mutex::new(Some(acceptor(identity, terms))));

@@ -224,9 +224,12 @@ impl State {
             return self.setup_replacing(config, connection, (path, track), asked);
         }
         let session = match request.headers.value("Session") {
-            None => match self.refuse_session(config, connection) {
-                Some(answer) => return answer,
-                None => None,
+            None => match self.session(config, connection, request) {
+                Some(index) => Some(index),
+                None => match self.refuse_session(config, connection) {
+                    Some(answer) => return answer,
+                    None => None,
+                },
             },
             Some(_) => match self.session(config, connection, request) {
                 Some(index) if self.view.sessions[index].camera == *path => Some(index),

@@ -19,6 +19,9 @@ pub enum Behaviour {
     SessionPrefix(String),
     /// The answer to a later SETUP of a session names an id that the server itself does not know (H264DVR).
     OtherIdInLaterSetups,
+    /// A request without a session id is for the session that plays its camera on the connection (cameras whose answers
+    /// to SETUP have no Session header).
+    FindsSessionsByUri,
     /// How the channels of a SETUP are chosen.
     Channels(ChannelPolicy),
     /// So many sessions on one connection; beyond it, this happens.
@@ -145,6 +148,7 @@ pub(super) struct Habits {
     pub(super) session_prefix: String,
     pub(super) session_suffix: String,
     pub(super) other_id_in_later_setups: bool,
+    pub(super) finds_sessions_by_uri: bool,
     pub(super) channels: ChannelPolicy,
     pub(super) per_connection: Option<(usize, Excess)>,
     pub(super) sessions: usize,
@@ -192,6 +196,7 @@ impl Default for Habits {
             session_prefix: String::new(),
             session_suffix: ";timeout=60".to_owned(),
             other_id_in_later_setups: false,
+            finds_sessions_by_uri: false,
             channels: ChannelPolicy::Reassign,
             per_connection: None,
             sessions: usize::MAX,
@@ -285,6 +290,7 @@ impl Habits {
             Behaviour::SessionSuffix(suffix) => self.session_suffix = suffix,
             Behaviour::SessionPrefix(prefix) => self.session_prefix = prefix,
             Behaviour::OtherIdInLaterSetups => self.other_id_in_later_setups = true,
+            Behaviour::FindsSessionsByUri => self.finds_sessions_by_uri = true,
             Behaviour::Channels(policy) => self.channels = policy,
             Behaviour::SessionsPerConnection(most, excess) => {
                 self.per_connection = Some((most, excess))

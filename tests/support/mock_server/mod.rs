@@ -27,7 +27,7 @@ pub use play::TranscriptServer;
 pub use state::{Ends, Outcome};
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -305,7 +305,19 @@ impl Builder {
     /// # Panics
     /// When the port is taken.
     pub fn start_at(self, port: u16) -> MockServer {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port to listen on");
+        self.listen(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+    }
+
+    /// Listens on a free port of `::1`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn start_on_ipv6(self) -> MockServer {
+        self.listen(IpAddr::V6(Ipv6Addr::LOCALHOST), 0)
+    }
+
+    fn listen(self, host: IpAddr, port: u16) -> MockServer {
+        let listener = TcpListener::bind((host, port)).expect("a port to listen on");
         let address = listener.local_addr().expect("an address of its own");
         let (config, rules) = self.split();
         let shared = Arc::new(Shared {

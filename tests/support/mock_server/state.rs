@@ -373,7 +373,13 @@ impl State {
         connection: usize,
         request: &Request,
     ) -> Option<usize> {
-        let id = request.headers.value("Session")?;
+        let Some(id) = request.headers.value("Session") else {
+            let finds = config.habits.finds_sessions_by_uri;
+            let is_it = |s: &SessionView| {
+                finds && s.connection == connection && config.is_of(&request.uri, &s.camera)
+            };
+            return self.view.sessions.iter().position(is_it);
+        };
         // ZLMediaKit answers keep-alives that carry an id from before the last DESCRIBE.
         let is_keep_alive = matches!(request.method.as_str(), "OPTIONS" | "GET_PARAMETER");
         let is_any = config.habits.one_consumer || (config.habits.id_per_describe && is_keep_alive);
