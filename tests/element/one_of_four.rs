@@ -309,6 +309,29 @@ fn same_channels() -> Reaction {
     })
 }
 
+/// The base for control URLs is a file: by RFC 3986 a control attribute takes its place, and is not appended.
+fn based_on_a_file() -> Reaction {
+    Reaction::edit(|response| {
+        let base = response.headers.value("Content-Base").map(str::to_owned);
+        if let Some(base) = base {
+            response.headers.set("Content-Base", format!("{base}x.sdp"));
+        }
+    })
+}
+
+/// Cameras whose control URLs are not what they are usually taken for.
+fn with_other_controls() -> Vec<Kind> {
+    let kind = |status| {
+        let appended = |stream| format!("x.sdp/stream={stream}");
+        let refused = Reaction::status(status);
+        Kind::new(format!("control URLs by RFC 3986, or {status}"))
+            .rule(Rule::new("DESCRIBE", based_on_a_file()))
+            .rule(Rule::new("SETUP", refused.clone()).control(&appended(0)))
+            .rule(Rule::new("SETUP", refused).control(&appended(1)))
+    };
+    [400, 403, 404, 451, 454, 500].map(kind).into()
+}
+
 fn without_session() -> Reaction {
     Reaction::edit(|response| response.headers.remove("Session"))
 }
@@ -476,6 +499,11 @@ fn a_camera_with_an_odd_description_plays_as_one_of_four() {
 #[test]
 fn a_camera_with_odd_answers_plays_as_one_of_four() {
     play_all(with_odd_answers());
+}
+
+#[test]
+fn a_camera_with_other_control_urls_plays_as_one_of_four() {
+    play_all(with_other_controls());
 }
 
 for_both_managers!(a_camera_with_odd_media_plays_as_one_of_four);

@@ -58,6 +58,7 @@ fn media(name: &str, payload_type: u8, encoding: &str) -> MediaStream {
         protocol: "RTP/AVP".to_owned(),
         payload_types: vec![payload_type],
         control: Url::parse("rtsp://nvr/1").unwrap(),
+        other_control: None,
         encodings: vec![(payload_type, encoding.to_owned(), 90_000)],
     }
 }

@@ -169,6 +169,8 @@ pub struct MediaStream {
     pub payload_types: Vec<u8>,
     /// The URI of its SETUP.
     pub control: Url,
+    /// What that may be where the server refuses it.
+    pub other_control: Option<Url>,
     /// `a=rtpmap`: payload type, encoding name in upper case, clock rate in Hz. An impossible rate
     /// is replaced by that of the codec, or by 0 if that has several. Static payload types
     /// (RFC 3551) need none and may be missing.
@@ -432,9 +434,11 @@ impl Section {
     /// The stream, if it is carried over RTP and its control attribute can be used.
     fn into_stream(self, index: usize, base: &Url) -> Option<MediaStream> {
         Profile::of(&self.protocol)?;
+        let control = uri::resolve_control(base, self.control.as_deref())?;
         Some(MediaStream {
             index,
-            control: uri::resolve_control(base, self.control.as_deref())?,
+            other_control: uri::other_control(base, self.control.as_deref(), &control),
+            control,
             media: self.media,
             protocol: self.protocol,
             payload_types: self.payload_types,

@@ -266,6 +266,22 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Option<Url> {
     url.ok().map(|url| request_uri(&url))
 }
 
+/// The other URL that a relative control may stand for, where RFC 3986 and plain concatenation differ:
+/// `rtsp://h/track1` for `track1` under `rtsp://h/live`. `resolved` is what [`resolve_control`] made of it.
+pub(crate) fn other_control(base: &Url, control: Option<&str>, resolved: &Url) -> Option<Url> {
+    let control = control?.trim();
+    if control.is_empty() || control == "*" || is_absolute(control) {
+        return None;
+    }
+    let other = match repeats_path(base, control) {
+        true => append(base, control),
+        false => base.join(control),
+    };
+    let other = request_uri(&other.ok()?);
+    let is_url = is_rtsp(other.scheme()) && other.has_host();
+    (is_url && other != *resolved).then_some(other)
+}
+
 /// The URL that a control attribute is on its own.
 pub(crate) fn absolute_control(control: &str) -> Option<Url> {
     let control = control.trim();
@@ -507,6 +523,35 @@ mod tests {
             assert_eq!(
                 resolved("rtsp://h/a/", control),
                 format!("rtsp://h/a/{control}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_relative_control_may_stand_for_another_url_as_well() {
+        let other = |base: &str, control| {
+            let base = parse(base).unwrap();
+            let resolved = resolve_control(&base, Some(control)).unwrap();
+            other_control(&base, Some(control), &resolved).map(String::from)
+        };
+        for (base, control, expected) in [
+            ("rtsp://h/live", "t1", Some("rtsp://h/t1")),
+            ("rtsp://h/live", "/t1", Some("rtsp://h/t1")),
+            ("rtsp://h/live/", "../t1", Some("rtsp://h/t1")),
+            ("rtsp://h/live/x.sdp", "t1", Some("rtsp://h/live/t1")),
+            ("rtsp://h/live/", "/live/t1", Some("rtsp://h/live//live/t1")),
+            ("rtsp://h/live?c=1", "t1", Some("rtsp://h/t1")),
+            ("rtsp://h/live/", "t1", None),
+            ("rtsp://h/live", "?t=1", None),
+            ("rtsp://h/live", "track:1", None),
+            ("rtsp://h/live", "*", None),
+            ("rtsp://h/live", "rtsp://x/t1", None),
+            ("rtsp://h/live", "//x/t1", Some("rtsp://x/t1")),
+        ] {
+            assert_eq!(
+                other(base, control).as_deref(),
+                expected,
+                "{base} {control}"
             );
         }
     }

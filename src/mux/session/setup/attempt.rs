@@ -217,6 +217,8 @@ pub(crate) struct StreamsSetUp {
     pub(crate) failed: Vec<(usize, Error)>,
     /// What the server describes now, where an earlier description was gone by.
     pub(super) described: Option<Reply>,
+    /// The URIs that the server took for its streams in place of those that were tried first.
+    pub(super) controls: Vec<(usize, Url)>,
 }
 
 /// A session that was not set up.

@@ -49,7 +49,7 @@ fn granted(reply: Reply) -> Option<StreamGrant> {
 /// others at once. Where the description is from memory it is asked for as well. `may_help_elsewhere`
 /// tells whether another connection may help against the failure of a session's first SETUP; where none
 /// does, the failure is that stream's own.
-fn set_up<F: Fn(&FailureKind) -> bool + Send>(
+fn set_up<F: Fn(&FailureKind) -> bool + Send + Sync>(
     attachment: &Attachment,
     camera: String,
     presentation: &Presentation,
@@ -59,9 +59,10 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
 ) -> impl Future<Output = Result<StreamsSetUp, SetUpFailure>> + Send + use<F> {
     let delivery = attachment.consumer.delivery();
     delivery.describe(&presentation.streams);
-    let requests = streams
-        .iter()
-        .filter_map(|stream| Some((*stream, setup_request(presentation, *stream)?)));
+    let requests = streams.iter().filter_map(|stream| {
+        let other = presentation.streams.get(*stream)?.other_control.clone();
+        Some((*stream, (setup_request(presentation, *stream)?, other)))
+    });
     let requests: Vec<_> = requests.collect();
     let mut requests = requests.into_iter();
     // In the same round trip, and before it: gst-rtsp-server keeps a medium that it has described
@@ -69,15 +70,15 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
     let describing = is_remembered.then(|| attachment.send(SessionRequest::Describe));
     let first = requests.next();
     let mut first = first.map(|(stream, request)| {
-        let sent = attachment.send(request.clone());
+        let sent = attachment.send(request.0.clone());
         (stream, (request, sent))
     });
     let (requester, key) = (attachment.requester(), attachment.key());
     async move {
         let (mut done, mut failed) = (StreamsSetUp::default(), Vec::new());
         while let Some((stream, sent)) = first.take() {
-            match reply_to_setup(&requester, sent).await {
-                Ok(reply) => done.grants.extend(granted(reply)),
+            match reply_to_setup(&requester, sent, &may_help_elsewhere).await {
+                Ok((reply, control)) => done.on_reply(stream, reply, control),
                 Err(failure) => {
                     let is_own = is_of_stream_alone(&failure) && !may_help_elsewhere(&failure.kind);
                     failed.push((stream, failure));
@@ -94,7 +95,14 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
                 is_first: true,
             });
         }
-        let pending = requests.map(|(stream, request)| (stream, send_setup(&requester, request)));
+        let has_other = !done.controls.is_empty();
+        let pending = requests.map(|(stream, mut forms)| {
+            if has_other {
+                let control = swap_forms(&mut forms);
+                done.controls.extend(control.map(|it| (stream, it)));
+            }
+            (stream, send_setup(&requester, forms))
+        });
         let pending: Vec<_> = pending.collect();
         let later = |failure, stream| SetUpFailure {
             failure,
@@ -102,8 +110,8 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
             is_first: false,
         };
         for (stream, pending) in pending {
-            match reply_to_setup(&requester, pending).await {
-                Ok(reply) => done.grants.extend(granted(reply)),
+            match reply_to_setup(&requester, pending, &may_help_elsewhere).await {
+                Ok((reply, control)) => done.on_reply(stream, reply, control),
                 Err(failure) if is_of_stream_alone(&failure) => failed.push((stream, failure)),
                 Err(failure) => return Err(later(failure, Some(stream))),
             }
@@ -122,49 +130,73 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
     }
 }
 
-type SentSetup = (SessionRequest, Pending);
-
-fn send_setup(requester: &Requester, request: SessionRequest) -> SentSetup {
-    let sent = requester.send(request.clone());
-    (request, sent)
+impl StreamsSetUp {
+    fn on_reply(&mut self, stream: usize, reply: Reply, control: Option<Url>) {
+        self.grants.extend(granted(reply));
+        self.controls
+            .extend(control.map(|control| (stream, control)));
+    }
 }
 
-/// A server that describes a profile with feedback, and refuses it, is asked for the one without, as most
-/// clients do.
+/// A SETUP, and the other URI that its stream may have.
+type SetupForms = (SessionRequest, Option<Url>);
+type SentSetup = (SetupForms, Pending);
+
+fn send_setup(requester: &Requester, forms: SetupForms) -> SentSetup {
+    let sent = requester.send(forms.0.clone());
+    (forms, sent)
+}
+
+/// The other URI is tried first; gives it.
+fn swap_forms((request, other): &mut SetupForms) -> Option<Url> {
+    let (SessionRequest::Setup { control, .. }, Some(other)) = (request, other) else {
+        return None;
+    };
+    std::mem::swap(control, other);
+    Some(control.clone())
+}
+
+/// The answer to a SETUP, and the URI that the server took if it is another one. A server that describes a
+/// profile with feedback, and refuses it, is asked for the one without, as most clients do. One that
+/// refuses the URI is asked by the other reading of the control attribute, as `rtspsrc` does, unless the
+/// failure may have to do with the connection.
 async fn reply_to_setup(
     requester: &Requester,
-    (request, sent): SentSetup,
-) -> Result<Reply, Failure> {
-    let reply = sent.reply().await;
-    match (reply, request) {
-        (
-            Err(refused),
-            SessionRequest::Setup {
-                stream,
-                control,
-                profile: Profile::Avpf,
-                payload_types,
-                sources,
-            },
-        ) if matches!(
-            refused.kind,
-            FailureKind::Status {
-                code: 400 | 461,
-                ..
-            }
-        ) =>
-        {
-            let plain = SessionRequest::Setup {
-                stream,
-                control,
-                profile: Profile::Avp,
-                payload_types,
-                sources,
-            };
-            requester.send(plain).reply().await.map_err(|_| refused)
+    ((mut request, other), sent): SentSetup,
+    may_help_elsewhere: &impl Fn(&FailureKind) -> bool,
+) -> Result<(Reply, Option<Url>), Failure> {
+    let refused = match sent.reply().await {
+        Ok(reply) => return Ok((reply, None)),
+        Err(refused) => refused,
+    };
+    let (
+        FailureKind::Status { code, .. },
+        SessionRequest::Setup {
+            control, profile, ..
+        },
+    ) = (&refused.kind, &mut request)
+    else {
+        return Err(refused);
+    };
+    let mut taken = None;
+    match other {
+        _ if *profile == Profile::Avpf && matches!(code, 400 | 461) => *profile = Profile::Avp,
+        Some(other) if is_about_uri(*code) && !may_help_elsewhere(&refused.kind) => {
+            taken = Some(other.clone());
+            *control = other;
         }
-        (reply, _) => reply,
+        _ => return Err(refused),
     }
+    match requester.send(request).reply().await {
+        Ok(reply) => Ok((reply, taken)),
+        Err(_) => Err(refused),
+    }
+}
+
+/// Whether a refusal of SETUP may mean its URI, whatever it says, and not the user, the transport or the
+/// room of the server.
+fn is_about_uri(code: u16) -> bool {
+    code >= 400 && !matches!(code, 401 | 407 | 453 | 461 | 503)
 }
 
 impl Setup {
@@ -311,6 +343,12 @@ impl Setup {
             self.here.is_own_failure();
         }
         self.on_success(FailedStep::SetUp);
+        for (stream, control) in done.controls.drain(..) {
+            let described = self.here.presentation.as_mut();
+            if let Some(stream) = described.and_then(|it| it.streams.get_mut(stream)) {
+                stream.control = control;
+            }
+        }
         self.monitor.set_grants(&done.grants);
         self.wanted.streams = done.grants.iter().map(|grant| grant.stream).collect();
         self.wanted.left_out.append(&mut done.failed);
