@@ -1,11 +1,14 @@
 //! Sources (SSRCs) that a server announces and does not send (F50).
 
-use std::time::{Duration, Instant};
+use std::{
+    env, fs, process,
+    time::{Duration, Instant},
+};
 
 use gstrtspmux::mux::{Multiplex, Mux, Pooling, Session};
 
 use crate::{
-    player::{camera_url, mux, next_of_mock, play, pooled},
+    player::{PATIENCE, camera_url, mux, next_of_mock, play, pooled},
     support::mock_server::{Family, MockServer, Reaction, Rule},
 };
 
@@ -37,6 +40,24 @@ async fn first_packet(mux: &Mux, server: &MockServer, camera: u32) -> (Session, 
         assert_eq!(next_of_mock(&mut session).await, (camera, sequence));
     }
     (session, began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f50_the_next_process_knows_whose_announced_sources_do_not_come() {
+    let name = format!("rtspmux-odd-sources-{}", process::id());
+    let path = env::temp_dir().join(name);
+    let server = MockServer::builder().cameras(2).family(Family::Gst).start();
+    server.add_rule(Rule::new("SETUP", announces_another()));
+    let without = Reaction::edit(|response| response.headers.remove("RTP-Info"));
+    server.add_rule(Rule::new("PLAY", without));
+    for (camera, is_held) in [(1, true), (2, false)] {
+        let mux = Mux::builder().state(&path).build();
+        let (session, took) = first_packet(&mux, &server, camera).await;
+        assert_eq!(took > AT_ONCE, is_held, "{took:?}");
+        drop(session);
+        mux.shutdown(PATIENCE).await;
+    }
+    fs::remove_file(path).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

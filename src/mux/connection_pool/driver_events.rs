@@ -81,7 +81,10 @@ impl LockedPool<'_> {
                 self.learn(&server, clock::now(), |sharing| sharing.on_probed(outcome));
                 self.deferred.has_learned = true;
             }
-            DriverEvent::SsrcDisproved => self.server(&server).is_ssrc_disproved = true,
+            DriverEvent::SsrcDisproved => {
+                self.server(&server).sharing.is_ssrc_disproved = true;
+                self.deferred.has_learned = true;
+            }
             DriverEvent::DigestSeen => _ = self.digest_servers.insert(server),
         }
         None

@@ -194,7 +194,7 @@ impl LockedPool<'_> {
                     known.sharing.mode(clock::now()),
                     SharingMode::Try | SharingMode::Apart(None)
                 ),
-            is_ssrc_disproved: known.is_ssrc_disproved,
+            is_ssrc_disproved: known.sharing.is_ssrc_disproved,
             seed: clock::random_seed(),
             limits: self.pool.0.limits,
             timeouts,

@@ -31,8 +31,6 @@ pub(super) struct Server {
     pub(super) speed: ServerSpeed,
     pub(super) realms: Realms,
     pub(super) keep_alive: KeepAliveMethod,
-    /// It announces sources of media that do not come: what it announces is not believed.
-    pub(super) is_ssrc_disproved: bool,
     /// How long the last two DESCRIBEs took that were answered, the latest one last.
     describes_took: [Option<Duration>; 2],
     /// Sessions that were announced and are not opened yet.

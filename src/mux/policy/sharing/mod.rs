@@ -155,6 +155,8 @@ pub(crate) struct Sharing {
     /// Whether a session that found no room on its connection finds some on another one.
     pub(crate) room: SingleFlight,
     pub(crate) joins: JoinHistory,
+    /// It announces sources of media that do not come: what it announces is not believed.
+    pub(crate) is_ssrc_disproved: bool,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
 }
@@ -286,6 +288,7 @@ impl Sharing {
             && self.joins.is_forgettable(now)
             && self.session_cap(now).is_none()
             && !self.has_said_full
+            && !self.is_ssrc_disproved
             && !matches!(self.canary.next(now), Finder::Known(_))
     }
 }

@@ -8,8 +8,9 @@
 //! Verdict, server, when (seconds since 1970), how often it was No, evidence for a No - for a Yes
 //! whether it is known to tell cameras apart that are described alike -, whether its connections
 //! stand a DESCRIBE that fails (`in-band`: and anything behind it; of others than gst-rtsp-server this is
-//! from before 2026-12, and not believed), round trip and work per session (microseconds), whether it wants one
-//! request at a time, fingerprint.
+//! from before 2026-12, and not believed), round trip and work per session (microseconds), its habits with a `+`
+//! between them (it wants one request at a time, the sources of media that it announces do not come),
+//! fingerprint.
 
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use crate::mux::{
     ids::Moment, policy::server_speed::ServerSpeed, proto::ServerText, server_key::ServerId,
 };
 
-/// Of a server that is only known to want one request at a time.
+/// Of a server of which only its habits are known.
 const UNKNOWN: &str = "unknown";
 const SERIAL: &str = "serial";
+/// It announces sources that do not come.
+const DISBELIEVED: &str = "disbelieved";
 /// Written for servers that work in order, and for live555 before it was known that it does not.
 const IN_BAND: &str = "in-band";
 const STANDS: &str = "stands";
@@ -35,7 +38,9 @@ pub(crate) fn line(
     now: Moment,
 ) -> Option<String> {
     let (verdict, since, evidence) = match sharing.verdict {
-        DatedVerdict::Unknown if speed.is_serial => (UNKNOWN, now.monotonic, "-".to_owned()),
+        DatedVerdict::Unknown if speed.is_serial || sharing.is_ssrc_disproved => {
+            (UNKNOWN, now.monotonic, "-".to_owned())
+        }
         DatedVerdict::Unknown => return None,
         DatedVerdict::Yes { since } => {
             let word = match sharing.description_check.outcome() {
@@ -62,9 +67,14 @@ pub(crate) fn line(
     let micros =
         |time: Option<Duration>| time.map_or("-".to_owned(), |t| t.as_micros().to_string());
     let (round_trip, work) = (micros(speed.round_trip), micros(speed.work_per_session));
-    let serial = if speed.is_serial { SERIAL } else { "-" };
+    let habits = match (speed.is_serial, sharing.is_ssrc_disproved) {
+        (false, false) => "-".to_owned(),
+        (true, false) => SERIAL.to_owned(),
+        (false, true) => DISBELIEVED.to_owned(),
+        (true, true) => format!("{SERIAL}+{DISBELIEVED}"),
+    };
     Some(format!(
-        "{verdict} {server} {seconds} {denials} {evidence} {describes} {round_trip} {work} {serial} \
+        "{verdict} {server} {seconds} {denials} {evidence} {describes} {round_trip} {work} {habits} \
          {kind} {text}"
     ))
 }
@@ -109,10 +119,13 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
     }
     // What is no number was not measured.
     let time = |word: &str| word.parse().ok().map(Duration::from_micros);
+    let (round_trip, work_per_session) = (time(words.next()?), time(words.next()?));
+    let habits = words.next()?;
+    let has_habit = |habit| habits.split('+').any(|it| it == habit);
     let speed = ServerSpeed {
-        round_trip: time(words.next()?),
-        work_per_session: time(words.next()?),
-        is_serial: words.next()? == SERIAL,
+        round_trip,
+        work_per_session,
+        is_serial: has_habit(SERIAL),
         ..ServerSpeed::default()
     };
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
@@ -124,6 +137,7 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         probe,
         description_check,
         is_safe_in_band,
+        is_ssrc_disproved: has_habit(DISBELIEVED),
         ..Sharing::default()
     };
     Some((server, sharing, speed))
@@ -188,15 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn that_a_camera_takes_one_request_at_a_time_is_remembered_without_a_verdict() {
-        let serial = ServerSpeed {
-            is_serial: true,
-            ..ServerSpeed::default()
-        };
-        let camera = ServerId::new("camera", 554).unwrap();
-        let line = line(&camera, &Sharing::default(), &serial, now()).unwrap();
-        let read = parse_line(&line, now());
-        assert_eq!(read, Some((camera, Sharing::default(), serial)), "{line}");
+    fn habits_are_remembered_without_a_verdict() {
+        for (is_serial, is_ssrc_disproved) in [(true, false), (false, true), (true, true)] {
+            let speed = ServerSpeed {
+                is_serial,
+                ..ServerSpeed::default()
+            };
+            let sharing = Sharing {
+                is_ssrc_disproved,
+                ..Sharing::default()
+            };
+            let camera = ServerId::new("camera", 554).unwrap();
+            let line = line(&camera, &sharing, &speed, now()).unwrap();
+            let read = parse_line(&line, now());
+            assert_eq!(read, Some((camera, sharing, speed)), "{line}");
+        }
     }
 
     #[test]
