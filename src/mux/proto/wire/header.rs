@@ -6,6 +6,8 @@
 
 use std::{fmt, time::Duration};
 
+use super::octets;
+
 /// RFC 2326 names no upper limit for a session id; those seen are 8 to 32 characters long. Each request
 /// repeats it.
 const MAX_SESSION_ID: usize = 4096;
@@ -29,10 +31,12 @@ pub(crate) struct SessionHeader {
 /// Parses a `Session` header; `None` if it has no id that could be echoed safely.
 ///
 /// gst-rtsp-server writes `;timeout=60`, others `; timeout=60`, and some pad the id. All before the `;` is
-/// the id, quotes included, as it is for `rtspsrc` and FFmpeg.
+/// the id, quotes included, as it is for `rtspsrc` and FFmpeg. Bytes that are not UTF-8 were damaged on the
+/// way: no server is known that makes ids of them.
 pub(crate) fn parse_session(value: &str) -> Option<SessionHeader> {
     let (id, params) = split_param(value, ';');
-    let is_sound = (1..=MAX_SESSION_ID).contains(&id.len()) && !id.contains(char::is_control);
+    let is_sound = (1..=MAX_SESSION_ID).contains(&id.len())
+        && !id.contains(|c: char| c.is_control() || octets::is_octet(c));
     is_sound.then(|| SessionHeader {
         id: id.to_owned(),
         timeout: params.split(';').find_map(session_timeout),
@@ -278,6 +282,7 @@ mod tests {
         for value in ["", "  ", ";timeout=60", "a\rb", "a\0b"] {
             assert_eq!(parse_session(value), None, "{value:?}");
         }
+        assert_eq!(parse_session(&octets::decode(b"a\xff")), None);
         assert!(parse_session(&"x".repeat(4096)).is_some());
         assert!(parse_session(&"x".repeat(4097)).is_none());
     }
