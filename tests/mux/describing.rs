@@ -334,3 +334,18 @@ async fn f23_at_a_full_server_one_looks_for_room_and_the_others_wait_for_what_it
     assert_eq!(server.accepted(), 2);
     assert_eq!(server.view().count("SETUP"), 17);
 }
+
+/// A guess: a relay that ends a camera's stream with a connection that described it and did not play it, as
+/// xiu does, but names a base for control URLs, and shares.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_of_a_description_ends_no_session_at_a_relay_that_unpublishes() {
+    for cameras in [1, 2, 4] {
+        let server = MockServer::builder()
+            .cameras_of_one_model(cameras)
+            .behaviour(Behaviour::UnpublishesUnplayed)
+            .start();
+        let mut sessions = play_all(&mux(), &server, cameras, &Pooling::default()).await;
+        assert_own_media(&server, &mut sessions).await;
+        assert!(server.accepted() <= 2);
+    }
+}
