@@ -95,7 +95,7 @@ impl Kind {
                 packet.timestamp = random.next() as u32;
                 packet.ssrc = random.next() as u32;
                 packet.payload_type = (some % 128) as u8;
-                packet.marker = some % 2 == 0;
+                packet.marker = some.is_multiple_of(2);
             }
             Self::Backwards => packet.sequence = good.sequence.wrapping_sub(2 * index as u16),
             Self::Garbage => {
@@ -259,17 +259,17 @@ fn dressed(packet: &RtpPacket, index: usize) -> Vec<u8> {
     let plain = packet.to_bytes();
     let (head, payload) = plain.split_at(12);
     let mut bytes = head.to_vec();
-    if index % 2 == 0 {
+    if index.is_multiple_of(2) {
         bytes[0] |= 15;
         bytes.extend([0xcc; 60]);
     }
-    if index % 3 != 0 {
+    if !index.is_multiple_of(3) {
         bytes[0] |= 0x10;
         bytes.extend([0xbe, 0xde, 0, 100]);
         bytes.extend([0x11; 400]);
     }
     bytes.extend(payload);
-    if index % 5 != 0 {
+    if !index.is_multiple_of(5) {
         bytes[0] |= 0x20;
         bytes.extend([0; 199]);
         bytes.push(200);
