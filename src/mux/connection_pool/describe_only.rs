@@ -23,12 +23,6 @@ use crate::mux::{
 /// How long no describe-only connection is made to a server that did not accept one.
 const RETRY: Duration = Duration::from_secs(10 * 60);
 
-/// How long a session waits at least behind a DESCRIBE that is likely to be slow.
-const SHORTEST_WAIT: Duration = Duration::from_millis(20);
-/// Where that time is noticed so late, the machine is busy, and that may be what keeps the answer back: a
-/// server on the same machine is then not taken for a slow one.
-const BUSY_MACHINE: Duration = Duration::from_millis(10);
-
 impl ConnectionPool {
     /// The session is described on a connection that counts; where the server shares, no new
     /// connection is made for it, since the server would refuse that as well.
@@ -106,7 +100,7 @@ impl PoolState {
         attempt: &Attempt,
         now: Instant,
     ) -> Option<Instant> {
-        let (place, under_way) = (attempt.place?, attempt.under_way?);
+        let place = attempt.place?;
         if checkout.is_spread || checkout.no_new_connection || checkout.is_dedicated() {
             return None;
         }
@@ -115,14 +109,8 @@ impl PoolState {
         let entry = self.table.entry(place.id)?;
         let from = match is_slow {
             true => now,
-            false => {
-                let from = self.likely_slow_from(name, entry)?;
-                from.max(under_way.since + SHORTEST_WAIT)
-            }
+            false => self.likely_slow_from(name, entry)?,
         };
-        if now > from + BUSY_MACHINE {
-            return None;
-        }
         let spread = CheckoutRequest {
             is_spread: true,
             ..checkout.clone()
