@@ -33,8 +33,6 @@ pub(crate) struct Server {
     pub(crate) latency: Millis,
     /// Whose DESCRIBE takes how long.
     pub(crate) slow: Option<(String, Millis)>,
-    /// But for the camera with this path, which it has described before (live555 keeps what it found out).
-    pub(crate) described_before: Option<String>,
     /// Such a DESCRIBE takes up to so many milliseconds more, depending on camera and number.
     pub(crate) uneven: Option<(Millis, u64)>,
     /// What it announces.
@@ -172,7 +170,6 @@ impl Server {
             reach: Reach::Up,
             latency,
             slow: None,
-            described_before: None,
             uneven: None,
             session_timeout: 60_000,
             media_every: 500,
@@ -215,16 +212,8 @@ impl Server {
             let camera = request.uri.bytes().last().map_or(0, u64::from);
             number * 31 * camera % (most + 1)
         });
-        let is_known = |uri: &str| {
-            let known = self.described_before.as_ref();
-            known.is_some_and(|path| uri.ends_with(path))
-        };
         match &self.slow {
-            Some((path, time))
-                if request.method == "DESCRIBE"
-                    && request.uri.contains(path)
-                    && !is_known(&request.uri) =>
-            {
+            Some((path, time)) if request.method == "DESCRIBE" && request.uri.contains(path) => {
                 work + time + more
             }
             _ => work,

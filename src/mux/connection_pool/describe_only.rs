@@ -3,21 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    CheckoutRequest, ConnectionHandle, ConnectionPool, PoolState, connection::ConnectionRecord,
-};
+use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, PoolState};
 use crate::mux::{
     clock,
-    config::Multiplex,
     driver::{Command, DriverHandle},
     error::Error,
     ids::ConnectionId,
     policy::{
         next_step::{Attempt, DescribeTiming},
-        placement::{RejoinInput, TableEntry},
+        placement::RejoinInput,
         sharing::{SharingMode, play_gate::patience},
     },
-    server_key::{ConnectionKey, ServerId},
+    server_key::ConnectionKey,
 };
 
 /// How long no describe-only connection is made to a server that did not accept one.
@@ -66,7 +63,7 @@ impl ConnectionPool {
         key: &ConnectionKey,
     ) -> Result<Option<ConnectionHandle>, Error> {
         let driver = handle.driver();
-        let limit = self.lock().server(&driver.server).dial_patience();
+        let limit = self.lock().server(&driver.server).patience();
         let connected = clock::within(self.runtime()?, limit, driver.connected()).await;
         let Ok(Ok(())) = connected else {
             tracing::info!("{}/-: no describe-only connection to be had", driver.id);
@@ -91,69 +88,32 @@ impl PoolState {
         server.unanswered.on_answered(&checkout.presentation());
     }
 
-    /// From when on a session that waits on a connection to be described is to be described sooner on
-    /// another one, because the server takes long for each DESCRIBE and works on several connections at a
-    /// time. None: it is not.
-    pub(super) fn described_sooner_elsewhere(
+    /// Whether a session that waits on a connection to be described would be described sooner on
+    /// another one, because the server takes long for each DESCRIBE and works on several connections
+    /// at a time.
+    pub(super) fn is_described_sooner_elsewhere(
         &self,
         checkout: &CheckoutRequest,
         attempt: &Attempt,
         now: Instant,
-    ) -> Option<Instant> {
-        let place = attempt.place?;
-        if checkout.is_spread || checkout.no_new_connection || checkout.is_dedicated() {
-            return None;
-        }
-        let name = checkout.key.server();
-        let is_slow = self.known(name).speed.is_slow_to_describe();
-        let entry = self.table.entry(place.id)?;
-        let from = match is_slow {
-            true => now,
-            false => self.likely_slow_from(name, entry)?,
+    ) -> bool {
+        let stays = checkout.is_spread || checkout.no_new_connection || checkout.is_dedicated();
+        let (Some(place), false) = (attempt.place, stays) else {
+            return false;
         };
+        if !self
+            .known(checkout.key.server())
+            .speed
+            .is_slow_to_describe()
+        {
+            return false;
+        }
         let spread = CheckoutRequest {
             is_spread: true,
             ..checkout.clone()
         };
-        let request = self.placement_request(&spread, from.max(now));
-        // Before the first answer those stay together that find out whether the server shares.
-        let may_leave = is_slow || self.table.is_tried_without(&request, Some(place.id));
-        let is_sooner = self.table.is_described_sooner_elsewhere(place.id, &request);
-        (may_leave && is_sooner).then_some(from)
-    }
-
-    /// From when on the DESCRIBE at the head of the line shows that the server takes long for it, where
-    /// it is not known to be quick.
-    fn likely_slow_from(
-        &self,
-        name: &ServerId,
-        entry: &TableEntry<ConnectionRecord>,
-    ) -> Option<Instant> {
-        let server = self.known(name);
-        let head = entry.record.driver.backlog().head?;
-        let may_be_slow = head.is_describe && !server.is_quick_to_describe();
-        may_be_slow.then(|| head.since + server.speed.likely_slow_after())
-    }
-
-    /// Whether the DESCRIBEs of the server take so long, as far as is known, that describe-only
-    /// connections pay.
-    fn is_worth_describe_only(&self, name: &ServerId, now: Instant) -> bool {
-        let likely_slow = |(_, entry)| self.likely_slow_from(name, entry);
-        let mut entries = self.table.entries_of(name);
-        self.known(name).speed.is_worth_describe_only()
-            || entries.any(|it| likely_slow(it).is_some_and(|from| now >= from))
-    }
-
-    /// How many describe-only connections the server may have for a session that goes to one: as many as
-    /// others, where there is a limit. Without one each session gets a connection that counts.
-    pub(super) fn most_describe_only(&self, checkout: &CheckoutRequest, now: Instant) -> u32 {
-        let (name, pooling) = (checkout.key.server(), &checkout.options.pooling);
-        let may = pooling.multiplex == Multiplex::Auto
-            && !checkout.is_kept_pooled
-            && !checkout.no_new_connection
-            && self.known(name).may_describe_only(now)
-            && self.is_worth_describe_only(name, now);
-        pooling.max_connections_per_server * u32::from(may)
+        let request = self.placement_request(&spread, now);
+        self.table.is_described_sooner_elsewhere(place.id, &request)
     }
 
     /// The facts that decide whether a session that was described goes to a connection that counts;

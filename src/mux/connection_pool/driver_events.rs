@@ -45,11 +45,7 @@ impl LockedPool<'_> {
     ) -> Option<CredentialReport> {
         let server = self.table.entry(id)?.server().clone();
         match event {
-            DriverEvent::Connected => {
-                self.table.on_connected(id);
-                let driver = self.table.record_mut(id)?.driver.clone();
-                self.measure(&driver);
-            }
+            DriverEvent::Connected => self.table.on_connected(id),
             DriverEvent::Retired => {
                 self.table.retire(id);
                 let driver = self.table.record_mut(id)?.driver.clone();

@@ -78,9 +78,15 @@ impl PoolState {
             shared_with,
             ceiling,
             describes,
-            describe_only: checkout
-                .is_spread
-                .then(|| self.most_describe_only(checkout, now)),
+            // As many as others, where there is a limit. Without one each session gets a connection
+            // that counts.
+            describe_only: checkout.is_spread.then(|| {
+                let may = server.may_describe_only(now)
+                    && pooling.multiplex == Multiplex::Auto
+                    && !checkout.is_kept_pooled
+                    && !checkout.no_new_connection;
+                max * u32::from(may)
+            }),
             // A DESCRIBE on a connection of its own is soon over; where others play it might cost
             // them their connection.
             overflows: !checkout.no_new_connection

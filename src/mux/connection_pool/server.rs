@@ -80,12 +80,6 @@ impl Server {
         self.usual_describe().map_or(REGROUP, patience)
     }
 
-    /// The same for the dial of a describe-only connection: there is a place without it.
-    pub(super) fn dial_patience(&self) -> Duration {
-        let usual = self.usual_describe().or(self.speed.round_trip);
-        patience(usual.unwrap_or_default())
-    }
-
     fn usual_describe(&self) -> Option<Duration> {
         self.describes_took.into_iter().flatten().min()
     }
@@ -112,10 +106,11 @@ impl Server {
         self.describes_took.iter().all(Option::is_some) && !self.speed.is_slow_to_describe()
     }
 
-    /// Whether describe-only connections may be made to a server whose DESCRIBEs take so long that they
-    /// pay: it was never full.
+    /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and
+    /// the server was never full.
     pub(super) fn may_describe_only(&self, now: Instant) -> bool {
-        !self.sharing.has_said_full
+        self.speed.is_worth_describe_only()
+            && !self.sharing.has_said_full
             && self
                 .no_describe_only_before
                 .is_none_or(|before| now >= before)

@@ -147,9 +147,8 @@ impl PoolState {
             self.table.has_place(&request)
         };
         let is_unsent = attempt.under_way.is_some_and(|request| request.is_unsent);
-        let described_sooner_elsewhere = is_unsent
-            .then(|| self.described_sooner_elsewhere(checkout, attempt, now))
-            .flatten();
+        let is_described_sooner_elsewhere =
+            is_unsent && self.is_described_sooner_elsewhere(checkout, attempt, now);
         let is_to_ask = attempt.seeks_capacity || attempt.stage == SetupStage::Described;
         let has_pending_teardowns = is_to_ask && self.has_pending_teardowns(name);
         let remembered = self.remembered(checkout, attempt, is_doubtful, now);
@@ -184,7 +183,7 @@ impl PoolState {
             rejoin,
             gate,
             has_place,
-            described_sooner_elsewhere,
+            is_described_sooner_elsewhere,
         }
     }
 

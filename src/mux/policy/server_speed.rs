@@ -21,11 +21,6 @@ const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 /// live555 takes 100 ms, and goes on with what comes on other connections meanwhile.
 const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(80);
 
-/// A DESCRIBE that is unanswered for so long, and for so many round trips, is as slow, as far as is known:
-/// those that wait behind it need not wait for its answer to find that out.
-const LIKELY_SLOW: Duration = Duration::from_millis(60);
-const LIKELY_SLOW_ROUND_TRIPS: u32 = 3;
-
 /// Answers in a row, one for each session, besides DESCRIBE: SETUP and PLAY.
 const OTHER_REQUESTS: u32 = 2;
 
@@ -84,12 +79,6 @@ impl ServerSpeed {
     pub(crate) fn is_slow_to_describe(&self) -> bool {
         self.work_per_session
             .is_some_and(|work| work >= SLOW_TO_DESCRIBE)
-    }
-
-    /// How long a DESCRIBE is unanswered until it is likely to be slow.
-    pub(crate) fn likely_slow_after(&self) -> Duration {
-        let path = self.round_trip.unwrap_or_default();
-        LIKELY_SLOW.max(path.saturating_mul(LIKELY_SLOW_ROUND_TRIPS))
     }
 
     /// Whether it is the DESCRIBEs that take long: then describe-only connections pay.
@@ -168,14 +157,6 @@ mod tests {
         live555.on_described(101 * MS);
         assert!(live555.is_slow_to_describe());
         assert_eq!(live555.batch(), Some(1));
-    }
-
-    #[test]
-    fn a_describe_is_likely_to_be_slow_after_60_ms_or_three_round_trips() {
-        assert_eq!(ServerSpeed::default().likely_slow_after(), 60 * MS);
-        let after = |path| speed(path, Duration::ZERO, None).likely_slow_after();
-        assert_eq!(after(MS), 60 * MS);
-        assert_eq!(after(100 * MS), 300 * MS);
     }
 
     #[test]

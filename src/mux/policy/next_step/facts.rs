@@ -275,9 +275,8 @@ pub(crate) struct View {
     pub(crate) gate: Option<PlayGateInput>,
     /// There is another connection for it, if it [may have to turn](Attempt::may_turn) to one.
     pub(crate) has_place: bool,
-    /// From when on its unsent DESCRIBE is to go to another connection, where it would be answered
-    /// sooner.
-    pub(crate) described_sooner_elsewhere: Option<Instant>,
+    /// Its unsent DESCRIBE would be answered sooner on another connection.
+    pub(crate) is_described_sooner_elsewhere: bool,
 }
 
 impl View {

@@ -370,12 +370,10 @@ fn while_under_way(
         return SetupStep::Wait(None, reason);
     }
     let is_describe = under_way.operation == Operation::Describe;
-    let is_unsent = is_describe && under_way.is_unsent;
-    let spread_at = view.described_sooner_elsewhere.filter(|_| is_unsent);
-    if spread_at.is_some_and(|at| now >= at) {
+    if is_describe && under_way.is_unsent && view.is_described_sooner_elsewhere {
         return SetupStep::Move(Move::Spread);
     }
-    if is_unsent && belongs_to_another(view, attempt) {
+    if is_describe && under_way.is_unsent && belongs_to_another(view, attempt) {
         return SetupStep::Move(Move::OthersStay);
     }
     let is_play = under_way.operation == Operation::Play;
@@ -392,8 +390,8 @@ fn while_under_way(
         });
     }
     let blocked_until = blocked_until.map(|until| until.max(now + NEXT_LOOK));
-    let times = [blocked_until, ignored_until, spread_at];
-    SetupStep::Wait(times.into_iter().flatten().min(), reason)
+    let until = blocked_until.into_iter().chain(ignored_until).min();
+    SetupStep::Wait(until, reason)
 }
 
 /// Until when it waits behind the request of another session, if it does. What was learned since it asked

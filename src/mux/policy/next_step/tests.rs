@@ -54,7 +54,7 @@ pub(super) fn view() -> View {
         rejoin: None,
         gate: None,
         has_place: false,
-        described_sooner_elsewhere: None,
+        is_described_sooner_elsewhere: false,
     }
 }
 

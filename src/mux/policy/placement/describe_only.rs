@@ -239,11 +239,7 @@ impl<C, W> Table<C, W> {
 
     /// Whether it is known, or will be without the session, that it can go to a connection that counts
     /// once it is described: two others are set up on one there.
-    pub(crate) fn is_tried_without(
-        &self,
-        request: &PlacementRequest,
-        here: Option<ConnectionId>,
-    ) -> bool {
+    fn is_tried_without(&self, request: &PlacementRequest, here: Option<ConnectionId>) -> bool {
         let described = request.described();
         let mut pooled = self.candidates(ConnectionPurpose::Pooled, &described, request.ceiling);
         match request.shared_with {
