@@ -22,9 +22,6 @@ const REPORT: &[u8] = &[0x80, 201, 0, 1, 0, 0, 0, 7];
 /// F07, F09: a decision takes 3 s at most, and a second way to be tried may take as long.
 const LONGEST_START: Duration = Duration::from_secs(7);
 
-/// The same at a server that loses all but one of the requests that come together (seed 33786: 11.7 s).
-const LONGEST_WITH_LOSSES: Duration = Duration::from_secs(15);
-
 /// How far a user is.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Stage {
@@ -140,11 +137,7 @@ impl Actor {
             && server.slow.is_none()
             && !matches!(server.family, Family::AtLimit(_))
             && !world.is_shut_down;
-        let longest = match server.family {
-            Family::Phz76 => LONGEST_WITH_LOSSES,
-            _ => LONGEST_START,
-        };
-        if !is_judged || took <= longest {
+        if !is_judged || took <= LONGEST_START {
             return;
         }
         let (user, family) = (self.number, server.family);
