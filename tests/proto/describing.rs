@@ -211,24 +211,6 @@ fn the_retries_after_a_401_are_a_batch_of_their_own() {
     assert_eq!(methods(&mut sim), ["DESCRIBE", "DESCRIBE"]);
 }
 
-/// PHZ76/RtspServer takes one request for each read. Those that turned away from a connection where one was
-/// lost go on one at a time; that the server loses requests is not known by that.
-#[test]
-fn where_a_describe_may_have_been_lost_before_one_goes_at_a_time() {
-    let mut sim = Sim::new(gstrtspmux::mux::proto::ConnectionConfig {
-        is_perhaps_serial: true,
-        ..config()
-    });
-    let sessions = open_all(&mut sim, 3);
-    describe_together(&mut sim, &sessions);
-    for _ in 0..3 {
-        let describe = sim.expect_sent("DESCRIBE");
-        sim.expect_nothing_sent();
-        described(&mut sim, describe);
-    }
-    assert!(sim.connection.is_pipelining(), "nothing was lost here");
-}
-
 #[test]
 fn where_describes_are_slow_one_goes_at_a_time() {
     let mut sim = Sim::new(config());

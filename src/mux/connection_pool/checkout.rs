@@ -28,9 +28,6 @@ pub(crate) struct CheckoutRequest {
     pub(crate) is_kept_pooled: bool,
     /// Its DESCRIBE waited behind one that was not answered, and may stay unanswered as well.
     pub(crate) is_doubtful: bool,
-    /// It waited behind a DESCRIBE that the server may have lost because it came together with others: a
-    /// connection that is made for it sends one request at a time.
-    pub(crate) saw_loss: bool,
     /// Connections that the session has tried already.
     pub(crate) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
@@ -56,7 +53,6 @@ impl CheckoutRequest {
             is_spread: false,
             is_kept_pooled: false,
             is_doubtful: false,
-            saw_loss: false,
             options: Arc::new(options.clone()),
             avoid: Vec::new(),
             younger_than: None,

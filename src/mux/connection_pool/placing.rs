@@ -191,7 +191,6 @@ impl LockedPool<'_> {
             refuse_basic: self.digest_servers.contains(server),
             keep_alive: known.keep_alive,
             is_serial: known.speed.is_serial,
-            is_perhaps_serial: checkout.saw_loss,
             is_in_order: known.sharing.is_in_order(),
             describes_slowly: !known.is_quick_to_describe(),
             is_tried: !checkout.is_dedicated()

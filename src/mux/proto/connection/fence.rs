@@ -61,10 +61,10 @@ pub(super) struct Fences {
 }
 
 impl Fences {
-    pub(super) fn new(is_known_serial: bool, is_perhaps_serial: bool) -> Self {
+    pub(super) fn new(is_serial: bool) -> Self {
         Self {
-            is_serial: is_known_serial || is_perhaps_serial,
-            is_shown: is_known_serial,
+            is_serial,
+            is_shown: is_serial,
             ..Self::default()
         }
     }

@@ -94,8 +94,6 @@ pub struct ConnectionConfig {
     pub keep_alive: KeepAliveMethod,
     /// Send one request at a time: the server is known to lose requests that arrive together.
     pub is_serial: bool,
-    /// Do the same: the server may have lost one. It is not known until a request was lost here.
-    pub is_perhaps_serial: bool,
     /// The server is known to answer each request once and in order, whatever arrives while it
     /// works on a DESCRIBE. Holds until an answer on this connection shows otherwise.
     pub is_in_order: bool,
@@ -209,7 +207,7 @@ impl Connection {
             describe_window: DescribeWindow::default(),
             describe_batch: DescribeBatch::new(config.describes_slowly),
             has_given_up_teardown: false,
-            fences: Fences::new(config.is_serial, config.is_perhaps_serial),
+            fences: Fences::new(config.is_serial),
             health: HealthCheck::Good,
             was_suspended: false,
             probe: None,

@@ -42,13 +42,13 @@ impl Setup {
             Move::HeldUp | Move::Ignored => "held up, trying elsewhere",
         };
         tracing::info!("{id}/{}: {why}", attachment.key());
-        let under_way = self.here.attempt.under_way.filter(|it| it.is_behind_lost);
-        self.checkout.saw_loss |= reason == Move::HeldUp && under_way.is_some();
         match reason {
             Move::Spread => self.checkout.is_spread = true,
             Move::Ignored => self.return_to_pool(&attachment.handle),
             Move::HeldUp if self.here.attempt.stage == SetupStage::Placed => {
-                self.here.may_have_lost |= under_way.is_some_and(|it| !it.is_unsent);
+                let under_way = self.here.attempt.under_way;
+                self.here.may_have_lost |=
+                    under_way.is_some_and(|request| request.is_behind_lost && !request.is_unsent);
                 (self.checkout.is_spread, self.checkout.is_doubtful) = (true, true);
                 self.checkout.avoid.push(id);
             }
