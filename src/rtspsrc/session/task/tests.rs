@@ -248,7 +248,10 @@ impl End {
         let mut words = request.split(' ');
         let (method, uri) = (words.next().unwrap(), words.next().unwrap());
         let number = uri.split("/cam/").nth(1).unwrap_or("0");
-        let camera = number.split('/').next().unwrap().parse().unwrap();
+        // A URI that is none of the server's: the other reading of a control URL that was refused.
+        let Ok(camera) = number.split('/').next().unwrap().parse() else {
+            return format!("RTSP/1.0 404 Not Found\r\nCSeq: {}\r\n\r\n", header("CSeq"));
+        };
         let (mut status, mut more, mut body) = (200, String::new(), String::new());
         match (method, conduct) {
             (_, Conduct::Mute) => return String::new(),
