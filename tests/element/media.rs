@@ -8,7 +8,7 @@ use gstreamer as gst;
 use crate::gst_server::GstServer;
 use crate::one_camera::{Entangled, one_camera, playing, send_bye, send_frame};
 use crate::player::{PATIENCE, Player, Seen, for_both_managers, init, manager};
-use crate::support::mock_server::{Camera, MockServer};
+use crate::support::mock_server::{Camera, MockServer, ServerView};
 
 /// A file of this process's own that goes away.
 struct TemporaryFile(PathBuf);
@@ -194,6 +194,49 @@ fn what_the_user_sets_reaches_rtpbin() {
     assert!(value("sdes").contains("nvr"));
     let session: glib::Object = bin.emit_by_name("get-internal-session", &[&0u32]);
     assert_eq!(session.property::<u32>("probation"), 5);
+}
+
+/// A decoder that has lost its reference asks for a key picture. RFC 4585 6.3.1: PLI, and at once.
+#[test]
+fn with_feedback_rtpbin_passes_on_that_a_key_picture_is_wanted() {
+    init();
+    let sdp = "v=0\r\ns=x\r\nt=0 0\r\na=control:*\r\nm=video 0 RTP/AVPF 96\r\n\
+               a=rtpmap:96 H264/90000\r\na=rtcp-fb:96 nack pli\r\na=control:stream=0\r\n";
+    let server = MockServer::builder()
+        .camera("/cam", Camera::video().sdp(sdp))
+        .start();
+    let (player, _) = playing(&server, "manager=rtpbin");
+    // With AVP it would wait for the next regular report.
+    let source = player.element("source").downcast::<gst::Bin>().unwrap();
+    let bin = source.by_name("manager").unwrap();
+    let session: glib::Object = bin.emit_by_name("get-internal-session", &[&0u32]);
+    let profile = session.property_value("rtp-profile").serialize().unwrap();
+    assert_eq!(profile, "avpf");
+    let wanted = gst::Structure::builder("GstForceKeyUnit")
+        .field("all-headers", true)
+        .field("count", 1u32)
+        .build();
+    let sink = player.element("sink").static_pad("sink").unwrap();
+    let is_wanted = |view: &ServerView| {
+        let mut frames = view.frames.iter();
+        frames.any(|frame| has_picture_loss(&frame.payload))
+    };
+    sink.push_event(gst::event::CustomUpstream::new(wanted));
+    assert!(server.wait_until(is_wanted, PATIENCE));
+    assert_eq!(server.violations(), [""; 0]);
+}
+
+/// Whether a compound RTCP packet has a picture loss indication.
+fn has_picture_loss(compound: &[u8]) -> bool {
+    let mut rest = compound;
+    while let [flags, kind, high, low, ..] = *rest {
+        if (flags & 0x1f, kind) == (1, 206) {
+            return true;
+        }
+        let length = 4 + 4 * usize::from(u16::from_be_bytes([high, low]));
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    false
 }
 
 /// `manager=auto` takes rtpbin where only rtpbin does what is asked for.

@@ -66,6 +66,8 @@ pub(crate) struct NewStream {
     pub(crate) number: usize,
     /// Which `m=` line it is; its pad is named after it.
     pub(crate) section: usize,
+    /// Its profile has feedback (RFC 4585).
+    pub(crate) has_feedback: bool,
     pub(crate) payloads: PayloadMap,
 }
 
@@ -74,6 +76,8 @@ pub(crate) struct PadStream {
     /// The number of its pad: of a stream that was there first, its number in the first session.
     pub(crate) number: usize,
     section: usize,
+    /// Its receiver may ask for a key picture.
+    pub(crate) has_feedback: bool,
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
     /// Under which SSRC downstream sees it.
@@ -209,6 +213,7 @@ impl Pads {
         let added = Arc::new(PadStream {
             number,
             section,
+            has_feedback: stream.has_feedback,
             stream_start: stream_start.build(),
             payloads: Mutex::new(stream.payloads),
             sources: Mutex::default(),

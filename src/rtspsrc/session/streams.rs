@@ -13,6 +13,7 @@ use super::report::EndReason;
 use crate::{
     mux::{
         Error, MediaStream, Presentation, Ready,
+        proto::Profile,
         recovery::{AskedAgain, GonePads, StreamKind, StreamKinds, Watchdog},
     },
     rtspsrc::{
@@ -255,6 +256,7 @@ fn playable(presentation: &Presentation) -> (Vec<NewStream>, Vec<String>) {
             Ok(payloads) => streams.push(NewStream {
                 number,
                 section: *index,
+                has_feedback: matches!(stream.profile(), Profile::Avpf | Profile::Savpf),
                 payloads,
             }),
             Err(reason) => left_out.push(format!(

@@ -104,6 +104,9 @@ impl Rtpbin {
                 bin.emit_by_name("get-internal-session", &[&number]);
             if let Some(session) = session {
                 session.set_property("probation", self.settings.probation);
+                if stream.out.has_feedback {
+                    session.set_property_from_str("rtp-profile", "avpf");
+                }
             }
         }
         Ok(())
