@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const CAMERAS: u32 = 32;
 
 /// The threads of this process that run session tasks and push.
-fn hands() -> usize {
+fn workers() -> usize {
     let names = thread_names();
     names.iter().filter(|name| *name == "rtspmux-feed").count()
 }
@@ -58,7 +58,10 @@ fn threads_that_only_the_start_has_needed_go() {
     for _ in 1..CAMERAS {
         pushes.recv_timeout(PATIENCE).unwrap();
     }
-    assert!(hands() >= CAMERAS as usize - 1, "each is held in its sink");
+    assert!(
+        workers() >= CAMERAS as usize - 1,
+        "each is held in its sink"
+    );
 
     // As many threads as there are processors, and for a moment some in place of those that wait.
     let few = std::thread::available_parallelism().unwrap().get() + 6;
@@ -69,11 +72,11 @@ fn threads_that_only_the_start_has_needed_go() {
         for _ in 0..CAMERAS {
             pushes.recv_timeout(PATIENCE).unwrap();
         }
-        let hands = hands();
-        if hands <= few {
+        let workers = workers();
+        if workers <= few {
             break;
         }
-        assert!(Instant::now() < deadline, "{hands} threads");
+        assert!(Instant::now() < deadline, "{workers} threads");
     }
     pipeline.set_state(gst::State::Null).unwrap();
 }

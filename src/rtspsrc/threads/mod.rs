@@ -2,27 +2,29 @@
 //!
 //! Pushing a buffer runs downstream's code, which may block for as long as it likes: in a sink that
 //! waits for its clock, in a muxer that waits for another stream. So there is no fixed number of
-//! threads that is right. Here as many [`Errand`]s are on the way at a time as the machine has
+//! threads that is right. Here as many [`Task`]s are on the way at a time as the machine has
 //! processors, four at most, and a thread that is found waiting in one for a millisecond or longer while
 //! others wait does not count any more: another one takes its place. Not so a thread that is busy, or
 //! would be if it got a processor: another one would only compete with it. A thread that waits for a lock
 //! has to be found at the same wait twice, and to be there for longer while another thread is busy, which
 //! may have the lock. When one comes back there may be one too many, which ends after a while.
 //!
-//! No errand posts messages: see [`bus_queue`](crate::rtspsrc::messages::bus_queue).
+//! No task posts messages: see [`bus_queue`](crate::rtspsrc::messages::bus_queue).
 //!
 //! ```text
-//! called -> queue -> a hand takes it -> idle, or called again
+//! called -> queue -> a worker takes it -> idle, or called again
 //!             ^                |
-//!             +--- foreman: looks each millisecond, while errands wait, which hands are held up
+//!             +--- monitor: looks each millisecond, while tasks wait, which workers are held up
 //! ```
 //!
-//! One hand is woken for a queue that was empty; others come only where that one does not get through
+//! One worker is woken for a queue that was empty; others come only where that one does not get through
 //! within a millisecond. So a burst for many sessions costs one wake-up, and what follows runs on
 //! a processor that is warm.
 
-mod roll;
+mod accounting;
+mod idle_timeout;
 pub(crate) mod timer;
+mod worker;
 
 use std::{
     collections::VecDeque,
@@ -38,90 +40,93 @@ use std::{
 
 use gstreamer as gst;
 
-use self::roll::{Found, Hand, Roll, TurnNumber};
+use self::{
+    accounting::{Accounting, TurnNumber},
+    worker::{Found, Worker},
+};
 use super::{CAT, lock};
 
 /// The threads of the process.
-pub(crate) struct Crew {
+pub(crate) struct WorkerPool {
     state: Mutex<State>,
-    /// For the foreman.
-    stir: Condvar,
+    /// For the monitor.
+    monitor_wake: Condvar,
     timers: tokio::runtime::Handle,
 }
 
 struct State {
-    queue: VecDeque<Arc<Errand>>,
-    roll: Roll,
-    foreman_sleeps: bool,
+    queue: VecDeque<Arc<Task>>,
+    accounting: Accounting,
+    monitor_sleeps: bool,
     /// The system gave no thread; until then none is asked for.
-    no_hire_before: Option<Instant>,
+    no_start_before: Option<Instant>,
 }
 
 /// How long no thread is asked for after the system gave none.
-const NO_HIRE: Duration = Duration::from_millis(50);
+const NO_START: Duration = Duration::from_millis(50);
 
-impl Crew {
-    /// The crew; made when the first element starts.
+impl WorkerPool {
+    /// The pool; made when the first element starts.
     ///
     /// # Errors
     ///
     /// The system gives no threads; the next call tries again.
     pub(crate) fn shared() -> io::Result<&'static Self> {
-        static CREW: OnceLock<Crew> = OnceLock::new();
+        static POOL: OnceLock<WorkerPool> = OnceLock::new();
         static MAKING: Mutex<()> = Mutex::new(());
 
         let _making = lock(&MAKING);
-        if let Some(crew) = CREW.get() {
-            return Ok(crew);
+        if let Some(pool) = POOL.get() {
+            return Ok(pool);
         }
-        let hands = std::thread::available_parallelism().map_or(1, usize::from);
-        let crew = Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Self {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
-                roll: Roll::new(hands),
-                foreman_sleeps: false,
-                no_hire_before: None,
+                accounting: Accounting::new(workers),
+                monitor_sleeps: false,
+                no_start_before: None,
             }),
-            stir: Condvar::new(),
+            monitor_wake: Condvar::new(),
             timers: timer::timers()?,
         };
-        // The foreman comes first, and finds the crew when it is there.
+        // The monitor comes first, and finds the pool when it is there.
         std::thread::Builder::new()
-            .name("rtspmux-lead".to_owned())
-            .spawn(|| CREW.wait().lead())?;
-        Ok(CREW.get_or_init(|| crew))
+            .name("rtspmux-monitor".to_owned())
+            .spawn(|| POOL.wait().monitor())?;
+        Ok(POOL.get_or_init(|| pool))
     }
 
-    /// Puts an errand at the end of the queue.
-    fn take_on(&self, errand: Arc<Errand>) {
+    /// Puts a task at the end of the queue.
+    fn enqueue(&self, task: Arc<Task>) {
         let mut state = lock(&self.state);
-        state.queue.push_back(errand);
-        if state.roll.is_nobody_at_it() && state.roll.may_summon() {
-            self.summon(&mut state);
-        } else if state.foreman_sleeps {
-            state.foreman_sleeps = false;
-            self.stir.notify_one();
+        state.queue.push_back(task);
+        if state.accounting.is_unattended() && state.accounting.may_wake() {
+            self.wake_one(&mut state);
+        } else if state.monitor_sleeps {
+            state.monitor_sleeps = false;
+            self.monitor_wake.notify_one();
         }
     }
 
-    /// Another hand.
-    fn summon(&self, state: &mut State) {
+    /// Another worker.
+    fn wake_one(&self, state: &mut State) {
         let now = timer::now();
-        if let Some(hand) = state.roll.summon() {
-            hand.summons.notify_one();
-        } else if state.no_hire_before.is_none_or(|before| now >= before)
-            && let Err(error) = self.hire(state)
+        if let Some(worker) = state.accounting.wake_one() {
+            worker.wake.notify_one();
+        } else if state.no_start_before.is_none_or(|before| now >= before)
+            && let Err(error) = self.start_worker(state)
         {
-            // Those that are there go on; the foreman tries again.
+            // Those that are there go on; the monitor tries again.
             gst::error!(CAT, "no thread to feed pads: {error}");
-            state.no_hire_before = Some(now + NO_HIRE);
+            state.no_start_before = Some(now + NO_START);
         }
     }
 
-    fn hire(&self, state: &mut State) -> io::Result<()> {
-        let hand = std::thread::Builder::new().name("rtspmux-feed".to_owned());
-        hand.spawn(|| Self::shared().map(Self::work))?;
-        state.roll.on_hired(timer::now());
+    fn start_worker(&self, state: &mut State) -> io::Result<()> {
+        let worker = std::thread::Builder::new().name("rtspmux-feed".to_owned());
+        worker.spawn(|| Self::shared().map(Self::work))?;
+        state.accounting.on_started(timer::now());
         Ok(())
     }
 
@@ -130,131 +135,133 @@ impl Crew {
     /// # Errors
     ///
     /// There is none, and the system gives none.
-    fn ensure_hand(&self) -> io::Result<()> {
+    fn ensure_worker(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
-        match state.roll.is_without_hands() {
-            true => self.hire(&mut state),
+        match state.accounting.is_without_workers() {
+            true => self.start_worker(&mut state),
             false => Ok(()),
         }
     }
 
-    /// The life of a hand: errands, as long as there are any and it is one of those that count.
+    /// The life of a worker: tasks, as long as there are any and it is one of those that count.
     fn work(&self) {
         // Session tasks have timers.
         let _timers = self.timers.enter();
-        let hand = Arc::new(Hand::of_this_thread());
+        let worker = Arc::new(Worker::of_this_thread());
         let mut state = lock(&self.state);
         loop {
             let mut counts = true;
-            while counts && let Some(errand) = state.queue.pop_front() {
-                let turn = state.roll.begin(timer::now(), &hand);
+            while counts && let Some(task) = state.queue.pop_front() {
+                let turn = state.accounting.begin(timer::now(), &worker);
                 drop(state);
-                let again = errand.run();
+                let again = task.run();
                 state = lock(&self.state);
                 if again {
-                    state.queue.push_back(errand);
+                    state.queue.push_back(task);
                 }
-                counts = state.roll.end(turn, &hand);
+                counts = state.accounting.end(turn, &worker);
             }
             if counts {
-                state.roll.leave(&hand);
+                state.accounting.leave(&worker);
             }
-            state = match self.rest(state, &hand) {
+            state = match self.rest(state, &worker) {
                 Some(state) => state,
                 None => return,
             };
         }
     }
 
-    /// Until the hand is summoned; none: it is to go.
+    /// Until the worker is woken; none: it is to go.
     fn rest<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
-        hand: &Arc<Hand>,
+        worker: &Arc<Worker>,
     ) -> Option<MutexGuard<'a, State>> {
-        let is_idle = |state: &mut State| !state.roll.is_summoned(hand);
-        if let Some(tenure) = state.roll.tenure() {
-            let rested = hand.summons.wait_timeout_while(state, tenure, is_idle);
+        let is_idle = |state: &mut State| !state.accounting.is_woken(worker);
+        if let Some(idle_timeout) = state.accounting.idle_timeout() {
+            let rested = worker.wake.wait_timeout_while(state, idle_timeout, is_idle);
             state = rested.unwrap_or_else(PoisonError::into_inner).0;
-            if state.roll.may_go(hand, timer::now()) {
+            if state.accounting.may_go(worker, timer::now()) {
                 return None;
             }
         }
-        let rested = hand.summons.wait_while(state, is_idle);
+        let rested = worker.wake.wait_while(state, is_idle);
         Some(rested.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The life of the foreman.
-    fn lead(&self) {
+    /// The life of the monitor.
+    fn monitor(&self) {
         let mut state = lock(&self.state);
         loop {
             if state.queue.is_empty() {
-                state.foreman_sleeps = true;
-                let asleep = self.stir.wait_while(state, |state| state.foreman_sleeps);
+                state.monitor_sleeps = true;
+                let asleep = self
+                    .monitor_wake
+                    .wait_while(state, |state| state.monitor_sleeps);
                 state = asleep.unwrap_or_else(PoisonError::into_inner);
             }
-            let patience = state.roll.patience(timer::now());
-            let waited = self.stir.wait_timeout(state, patience);
+            let patience = state.accounting.patience(timer::now());
+            let waited = self.monitor_wake.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.queue.is_empty() {
                 continue;
             }
-            let late = state.roll.late(timer::now());
+            let late = state.accounting.late(timer::now());
             let mut held_up = 0;
             if !late.is_empty() {
-                let others = state.roll.held_up();
+                let others = state.accounting.held_up();
                 // Looking at threads takes a while.
                 drop(state);
                 let late = late.into_iter();
-                let found: Vec<_> = late.map(|(turn, hand)| (turn, hand.look())).collect();
+                let found: Vec<_> = late.map(|(turn, worker)| (turn, worker.look())).collect();
                 let is_any_busy = is_any_busy(&found, &others);
                 state = lock(&self.state);
-                held_up = state.roll.on_found(timer::now(), &found, is_any_busy);
+                held_up = state.accounting.on_found(timer::now(), &found, is_any_busy);
             }
-            let wanted = state.roll.reinforcements(held_up);
+            let wanted = state.accounting.reinforcements(held_up);
             for _ in 0..wanted.min(state.queue.len()) {
-                self.summon(&mut state);
+                self.wake_one(&mut state);
             }
         }
     }
 }
 
-/// Whether a hand is busy that may have the lock which another one waits for, be it one that was held
+/// Whether a worker is busy that may have the lock which another one waits for, be it one that was held
 /// up before. Those are looked at only if there is one that waits for a lock: they may be many.
-fn is_any_busy(found: &[(TurnNumber, Found)], others: &[Arc<Hand>]) -> bool {
+fn is_any_busy(found: &[(TurnNumber, Found)], others: &[Arc<Worker>]) -> bool {
     let is_busy = |found| found == Found::Busy;
     let mut found = found.iter().map(|(_, found)| *found);
     let is_any_locked = found
         .clone()
         .any(|found| matches!(found, Found::Locked { .. }));
-    found.any(is_busy) || is_any_locked && others.iter().any(|hand| is_busy(hand.look()))
+    found.any(is_busy) || is_any_locked && others.iter().any(|worker| is_busy(worker.look()))
 }
 
 /// Nothing to do.
 const IDLE: u8 = 0;
 /// In the queue.
 const QUEUED: u8 = 1;
-/// A hand is at it.
+/// A worker is at it.
 const RUNNING: u8 = 2;
-/// A hand is at it, and it was called for since.
+/// A worker is at it, and it was called for since.
 const RECALLED: u8 = 3;
 
-type Turn = Box<dyn Fn(&Arc<Errand>) + Send + Sync>;
+type Turn = Box<dyn Fn(&Arc<Task>) + Send + Sync>;
 
 /// Something that is done when it is called for; may block.
-pub(crate) struct Errand {
-    crew: &'static Crew,
+pub(crate) struct Task {
+    pool: &'static WorkerPool,
     state: AtomicU8,
     turn: Turn,
 }
 
-impl Errand {
+impl Task {
     pub(crate) fn new(
-        crew: &'static Crew,
+        pool: &'static WorkerPool,
         turn: impl Fn(&Arc<Self>) + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
-            crew,
+            pool,
             state: AtomicU8::new(IDLE),
             turn: Box::new(turn),
         })
@@ -271,7 +278,7 @@ impl Errand {
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, called);
         if before == Ok(IDLE) {
-            self.crew.take_on(Arc::clone(self));
+            self.pool.enqueue(Arc::clone(self));
         }
     }
 
@@ -289,7 +296,7 @@ impl Errand {
     }
 }
 
-impl Wake for Errand {
+impl Wake for Task {
     fn wake(self: Arc<Self>) {
         self.call();
     }
@@ -299,30 +306,30 @@ impl Wake for Errand {
     }
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs a future to its end, on whichever hand is free.
+/// Runs a future to its end, on whichever worker is free.
 ///
 /// # Errors
 ///
 /// The system gives no threads.
-pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    let task: Mutex<Option<Task>> = Mutex::new(Some(Box::pin(task)));
-    let crew = Crew::shared()?;
-    crew.ensure_hand()?;
-    let errand = Errand::new(crew, move |errand| {
-        let waker = Waker::from(Arc::clone(errand));
-        let mut task = lock(&task);
-        if let Some(future) = task.as_mut()
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let work: Mutex<Option<Work>> = Mutex::new(Some(Box::pin(future)));
+    let pool = WorkerPool::shared()?;
+    pool.ensure_worker()?;
+    let task = Task::new(pool, move |task| {
+        let waker = Waker::from(Arc::clone(task));
+        let mut work = lock(&work);
+        if let Some(future) = work.as_mut()
             && future
                 .as_mut()
                 .poll(&mut Context::from_waker(&waker))
                 .is_ready()
         {
-            *task = None;
+            *work = None;
         }
     });
-    errand.call();
+    task.call();
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The crew of this process. Other tests use it as well, so nothing is said about how many threads
+//! The pool of this process. Other tests use it as well, so nothing is said about how many threads
 //! there are at most.
 
 use std::{sync::mpsc, time::Duration};
@@ -10,22 +10,22 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[test]
 fn those_that_block_hold_up_nobody() {
-    let crew = Crew::shared().unwrap();
+    let pool = WorkerPool::shared().unwrap();
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let (done, is_done) = mpsc::channel();
     let blocked: Vec<_> = (0..32)
         .map(|_| {
             let (gate, done) = (gate.clone(), done.clone());
-            let errand = Errand::new(crew, move |_| {
+            let task = Task::new(pool, move |_| {
                 let open = gate.1.wait_while(lock(&gate.0), |is_open| !*is_open);
                 drop(open);
                 let _ = done.send("blocked");
             });
-            errand.call();
-            errand
+            task.call();
+            task
         })
         .collect();
-    let free = Errand::new(crew, move |_| {
+    let free = Task::new(pool, move |_| {
         let _ = done.send("free");
     });
     free.call();
@@ -39,19 +39,19 @@ fn those_that_block_hold_up_nobody() {
 
 #[test]
 fn a_call_during_a_turn_is_another_turn() {
-    let crew = Crew::shared().unwrap();
+    let pool = WorkerPool::shared().unwrap();
     let (done, is_done) = mpsc::channel();
     let turns = Mutex::new(0);
-    let errand = Errand::new(crew, move |errand| {
+    let task = Task::new(pool, move |task| {
         let mut turns = lock(&turns);
         *turns += 1;
         if *turns < 3 {
-            errand.call();
-            errand.call();
+            task.call();
+            task.call();
         }
         let _ = done.send(*turns);
     });
-    errand.call();
+    task.call();
     let turns: Vec<i32> = (0..3)
         .map(|_| is_done.recv_timeout(LONG).unwrap())
         .collect();
@@ -60,17 +60,17 @@ fn a_call_during_a_turn_is_another_turn() {
 
 #[test]
 fn one_that_goes_on_lets_others_in_between() {
-    let crew = Crew::shared().unwrap();
+    let pool = WorkerPool::shared().unwrap();
     let (stop, stopped) = mpsc::channel::<()>();
     let stopped = Mutex::new(stopped);
-    let busy = Errand::new(crew, move |errand| {
+    let busy = Task::new(pool, move |task| {
         if lock(&stopped).try_recv().is_err() {
-            errand.call();
+            task.call();
         }
     });
     busy.call();
     let (done, is_done) = mpsc::channel();
-    let other = Errand::new(crew, move |_| {
+    let other = Task::new(pool, move |_| {
         let _ = done.send(());
     });
     other.call();

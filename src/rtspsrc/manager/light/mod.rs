@@ -41,7 +41,7 @@ use crate::{
             relinking::{Admission, FlowResult},
             slots::Slots,
         },
-        threads::{Crew, Errand, timer},
+        threads::{Task, WorkerPool, timer},
     },
 };
 
@@ -174,7 +174,7 @@ impl Light {
             }
         }
         if is_more {
-            stream.errand.call();
+            stream.task.call();
         }
     }
 
@@ -279,14 +279,15 @@ impl Manager for Light {
         let Some(element) = self.pads.element().upgrade() else {
             return Ok(());
         };
-        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
+        let pool =
+            WorkerPool::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
         let (own, number) = (self.own.clone(), out.number);
-        let errand = Errand::new(crew, move |_| {
+        let task = Task::new(pool, move |_| {
             if let Some(light) = own.upgrade() {
                 guard_weak(light.pads.element(), (), |_| light.send(number));
             }
         });
-        let stream = LightStream::new(&element, out.clone(), self.latency, errand);
+        let stream = LightStream::new(&element, out.clone(), self.latency, task);
         stream.pad.set_active(true)?;
         self.streams.put(number, stream);
         Ok(())
@@ -323,7 +324,7 @@ impl Manager for Light {
         if is_taken && is_end {
             stream.has_ended.store(true, Ordering::Release);
         }
-        stream.errand.call();
+        stream.task.call();
         is_taken
     }
 
@@ -348,7 +349,7 @@ impl Manager for Light {
         }
         let flow = queue.flow;
         drop(queue);
-        stream.errand.call();
+        stream.task.call();
         flow
     }
 

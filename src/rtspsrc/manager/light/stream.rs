@@ -27,7 +27,7 @@ use crate::{
         RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad},
         media::{buffer::Marks, pads::PadStream, relinking::FlowResult, sequence::PayloadKind},
-        threads::Errand,
+        threads::Task,
     },
 };
 
@@ -65,7 +65,7 @@ pub(super) struct LightStream {
     /// The packets and events to push.
     pub(super) queue: Mutex<SendQueue>,
     /// Its task on the worker pool, which pushes them.
-    pub(super) errand: Arc<Errand>,
+    pub(super) task: Arc<Task>,
     /// What the worker thread has taken out of the queue.
     pub(super) taken: Mutex<Taken>,
     /// How often the stream was begun anew. Packets that were taken in an earlier life are not pushed.
@@ -145,7 +145,7 @@ impl LightStream {
         element: &RtspMuxSrc,
         out: Arc<PadStream>,
         latency: gst::ClockTime,
-        errand: Arc<Errand>,
+        task: Arc<Task>,
     ) -> Self {
         Self {
             pad: src_pad(element, &format!("rtp_{}", out.number), latency),
@@ -154,7 +154,7 @@ impl LightStream {
             offset: AtomicI64::new(0),
             has_ended: AtomicBool::new(false),
             queue: Mutex::default(),
-            errand,
+            task,
             taken: Mutex::default(),
             life: AtomicU32::new(0),
             latency: latency.nseconds(),
