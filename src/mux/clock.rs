@@ -110,33 +110,24 @@ pub(crate) fn chance() -> f64 {
     f64::from(random_seed() as u32) / f64::from(u32::MAX)
 }
 
-/// The runtime in `slot`, which has one thread; made by the first call.
-///
-/// # Errors
-///
-/// The system cannot start a thread. The next call tries again.
-pub(crate) fn runtime_in(
-    slot: &Mutex<Option<Runtime>>,
-    thread: &str,
-    enable: fn(&mut Builder) -> &mut Builder,
-) -> io::Result<Handle> {
-    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = &*slot {
-        return Ok(runtime.handle().clone());
-    }
-    try_thread()?;
-    let mut builder = Builder::new_multi_thread();
-    let runtime = enable(builder.worker_threads(1).thread_name(thread)).build()?;
-    Ok(slot.insert(runtime).handle().clone())
-}
-
 /// The runtime of all [`Mux`](super::Mux) that were built without one; made when the first of them
 /// connects. One thread is enough for all connections: it only moves bytes.
 pub(crate) fn shared_runtime() -> Result<Handle, Error> {
     static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
 
-    runtime_in(&SHARED, "rtspmux-io", Builder::enable_all).map_err(|error| {
+    let mut slot = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*slot {
+        return Ok(runtime.handle().clone());
+    }
+    let build = || {
+        try_thread()?;
+        let mut builder = Builder::new_multi_thread();
+        let builder = builder.worker_threads(1).thread_name("rtspmux-io");
+        builder.enable_all().build()
+    };
+    let runtime = build().map_err(|error| {
         let explanation = format!("cannot start the runtime: {error}");
         Error::new(ErrorKind::Runtime, explanation)
-    })
+    })?;
+    Ok(slot.insert(runtime).handle().clone())
 }

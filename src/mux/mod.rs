@@ -135,7 +135,7 @@ pub use self::{
 };
 
 #[cfg(feature = "plugin")]
-pub(crate) use self::{clock::runtime_in, ids::named, policy::recovery, release::lock};
+pub(crate) use self::{ids::named, policy::recovery, release::lock};
 
 /// Opens sessions and owns the connections they share. Cheap to clone; a process normally has one,
 /// for what two of them open is not shared.

@@ -9,8 +9,8 @@
 //! threads   the threads that run session tasks and push buffers
 //! ```
 //!
-//! The threads `rtspmux-feed` push packets (see `threads`); the threads that read sockets never do.
-//! Neither of them posts messages: that is the thread `rtspmux-bus` (see `messages::bus_queue`). No state
+//! The thread `rtspmux-io` reads all connections and pushes packets; the threads `rtspmux-feed` push where
+//! downstream is slow or blocks (see `threads`). Neither posts messages: that is the thread `rtspmux-bus` (see `messages::bus_queue`). No state
 //! change waits for the server, except READY to NULL: it waits for the answer to TEARDOWN, for
 //! `teardown-timeout` at most.
 

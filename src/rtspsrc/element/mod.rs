@@ -33,7 +33,7 @@ use gstreamer as gst;
 
 use crate::{
     mux::Mux,
-    rtspsrc::{RtspMuxSrc, lock},
+    rtspsrc::{RtspMuxSrc, lock, threads},
 };
 
 /// The type of the context.
@@ -76,9 +76,16 @@ pub(crate) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
 pub(crate) fn global() -> Mux {
     static GLOBAL: Mutex<Option<Mux>> = Mutex::new(None);
 
-    let make = || match std::env::var_os(STATE_VARIABLE).filter(|path| !path.is_empty()) {
-        Some(path) => Mux::builder().state(path).build(),
-        None => Mux::builder().build(),
+    let make = || {
+        let mut builder = Mux::builder();
+        // Without it the connections have a thread of their own.
+        if let Ok(runtime) = threads::runtime() {
+            builder = builder.runtime(runtime);
+        }
+        match std::env::var_os(STATE_VARIABLE).filter(|path| !path.is_empty()) {
+            Some(path) => builder.state(path).build(),
+            None => builder.build(),
+        }
     };
     lock(&GLOBAL).get_or_insert_with(make).clone()
 }

@@ -1,28 +1,37 @@
-//! The threads that run session tasks and feed pads: few, and never too few.
+//! The threads that read connections, run session tasks and feed pads: few, and never too few.
 //!
-//! Pushing a buffer runs downstream's code, which may block for as long as it likes: in a sink that
-//! waits for its clock, in a muxer that waits for another stream. So there is no fixed number of
-//! threads that is right. Here as many [`Task`]s are on the way at a time as the machine has
-//! processors, four at most, and a thread that is found waiting in one for a millisecond or longer while
-//! others wait does not count any more: another one takes its place. Not so a thread that is busy, or
-//! would be if it got a processor: another one would only compete with it. A thread that waits for a lock
-//! has to be found at the same wait twice, and to be there for longer while another thread is busy, which
-//! may have the lock. When one comes back there may be one too many, which ends after a while.
-//!
-//! No task posts messages: see [`bus_queue`](crate::rtspsrc::messages::bus_queue).
+//! One thread reads all connections and pushes what it has read itself ([`reader`]). Pushing a buffer runs
+//! downstream's code, which may block for as long as it likes: in a sink that waits for its clock, in a
+//! muxer that waits for another stream. So only tasks that have been quick for a while ([`pace`]) run on
+//! that thread, and another one takes its place where a task holds it up all the same.
 //!
 //! ```text
-//! called -> queue -> a worker takes it -> idle, or called again
-//!             ^                |
-//!             +--- monitor: looks each millisecond, while tasks wait, which workers are held up
+//!             quick: the thread that reads -> runs it between two reads -+
+//! called ->                                                             +-> idle, or called again
+//!             else:  queue -> a worker takes it ------------------------+
+//!                                  ^
+//!                    monitor: looks which threads are held up
 //! ```
+//!
+//! All other tasks run on workers. There is no fixed number of these that is right: as many tasks are on the
+//! way at a time as the machine has processors, four at most, and a worker that is found waiting in one for
+//! a millisecond or longer while others wait does not count any more: another one takes its place. Not so
+//! a worker that is busy, or would be if it got a processor: another one would only compete with it. A
+//! worker that waits for a lock has to be found at the same wait twice, and to be there for longer while
+//! another one is busy, which may have the lock. When one comes back there may be one too many, which ends
+//! after a while.
 //!
 //! One worker is woken for a queue that was empty; others come only where that one does not get through
 //! within a millisecond. So a burst for many sessions costs one wake-up, and what follows runs on
 //! a processor that is warm.
+//!
+//! No task posts messages: see [`bus_queue`](crate::rtspsrc::messages::bus_queue).
 
 mod accounting;
 mod idle_timeout;
+mod pace;
+mod reader;
+mod task;
 pub(crate) mod timer;
 mod worker;
 
@@ -30,18 +39,18 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
-    task::{Context, Wake, Waker},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
 use gstreamer as gst;
+use tokio::runtime::Handle;
 
+pub(crate) use self::task::Task;
 use self::{
     accounting::{Accounting, TurnNumber},
+    reader::{Reader, Watch},
     worker::{Found, Worker},
 };
 use super::{CAT, lock};
@@ -51,7 +60,7 @@ pub(crate) struct WorkerPool {
     state: Mutex<State>,
     /// For the monitor.
     monitor_wake: Condvar,
-    timers: tokio::runtime::Handle,
+    reader: Reader,
 }
 
 struct State {
@@ -61,6 +70,10 @@ struct State {
     /// The system gave no thread; until then none is asked for.
     no_start_before: Option<Instant>,
 }
+
+/// The names of threads.
+const READER: &str = "rtspmux-io";
+const MONITOR: &str = "rtspmux-monitor";
 
 /// How long no thread is asked for after the system gave none.
 const NO_START: Duration = Duration::from_millis(50);
@@ -73,9 +86,10 @@ impl WorkerPool {
     /// The system gives no threads; the next call tries again.
     pub(crate) fn shared() -> io::Result<&'static Self> {
         static POOL: OnceLock<WorkerPool> = OnceLock::new();
-        static MAKING: Mutex<()> = Mutex::new(());
+        /// Whether the monitor and the first thread that reads were started.
+        static STARTED: Mutex<[bool; 2]> = Mutex::new([false; 2]);
 
-        let _making = lock(&MAKING);
+        let mut started = lock(&STARTED);
         if let Some(pool) = POOL.get() {
             return Ok(pool);
         }
@@ -88,23 +102,45 @@ impl WorkerPool {
                 no_start_before: None,
             }),
             monitor_wake: Condvar::new(),
-            timers: timer::timers()?,
+            reader: Reader::new()?,
         };
-        // The monitor comes first, and finds the pool when it is there.
-        std::thread::Builder::new()
-            .name("rtspmux-monitor".to_owned())
-            .spawn(|| POOL.wait().monitor())?;
+        // They come first, and find the pool when it is there.
+        let lives: [fn(&WorkerPool); 2] = [|pool| pool.reader.run(pool, 0), Self::monitor];
+        for ((is_started, name), life) in started.iter_mut().zip([READER, MONITOR]).zip(lives) {
+            if !*is_started {
+                let thread = std::thread::Builder::new().name(name.to_owned());
+                thread.spawn(move || life(POOL.wait()))?;
+                *is_started = true;
+            }
+        }
         Ok(POOL.get_or_init(|| pool))
     }
 
-    /// Puts a task at the end of the queue.
+    /// The runtime of the connections of all elements, and of all timers.
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.reader.runtime().handle()
+    }
+
+    /// Puts a task at the end of the queue of the thread that is to run it.
     fn enqueue(&self, task: Arc<Task>) {
+        if task.is_quick() {
+            return self.reader.enqueue(task);
+        }
         let mut state = lock(&self.state);
         state.queue.push_back(task);
         if state.accounting.is_unattended() && state.accounting.may_wake() {
             self.wake_one(&mut state);
-        } else if state.monitor_sleeps {
-            state.monitor_sleeps = false;
+        } else {
+            self.wake_the_monitor(&mut state);
+        }
+    }
+
+    fn wake_monitor(&self) {
+        self.wake_the_monitor(&mut lock(&self.state));
+    }
+
+    fn wake_the_monitor(&self, state: &mut State) {
+        if std::mem::take(&mut state.monitor_sleeps) {
             self.monitor_wake.notify_one();
         }
     }
@@ -146,19 +182,19 @@ impl WorkerPool {
     /// The life of a worker: tasks, as long as there are any and it is one of those that count.
     fn work(&self) {
         // Session tasks have timers.
-        let _timers = self.timers.enter();
+        let _timers = self.runtime().enter();
         let worker = Arc::new(Worker::of_this_thread());
         let mut state = lock(&self.state);
         loop {
             let mut counts = true;
             while counts && let Some(task) = state.queue.pop_front() {
-                let turn = state.accounting.begin(timer::now(), &worker);
+                let mut now = timer::now();
+                let turn = state.accounting.begin(now, &worker);
                 drop(state);
-                let again = task.run();
-                state = lock(&self.state);
-                if again {
-                    state.queue.push_back(task);
+                if task.run(&mut now) {
+                    self.enqueue(task);
                 }
+                state = lock(&self.state);
                 counts = state.accounting.end(turn, &worker);
             }
             if counts {
@@ -191,37 +227,76 @@ impl WorkerPool {
 
     /// The life of the monitor.
     fn monitor(&self) {
-        let mut state = lock(&self.state);
         loop {
+            let look = self.watch_reader();
+            let mut state = lock(&self.state);
             if state.queue.is_empty() {
                 state.monitor_sleeps = true;
-                let asleep = self
-                    .monitor_wake
-                    .wait_while(state, |state| state.monitor_sleeps);
-                state = asleep.unwrap_or_else(PoisonError::into_inner);
+                let sleeps = |state: &mut State| state.monitor_sleeps;
+                state = match look {
+                    Some(look) => {
+                        let asleep = self.monitor_wake.wait_timeout_while(state, look, sleeps);
+                        asleep.unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    None => {
+                        let asleep = self.monitor_wake.wait_while(state, sleeps);
+                        asleep.unwrap_or_else(PoisonError::into_inner)
+                    }
+                };
+                state.monitor_sleeps = false;
+                if state.queue.is_empty() {
+                    continue;
+                }
             }
             let patience = state.accounting.patience(timer::now());
             let waited = self.monitor_wake.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if state.queue.is_empty() {
-                continue;
+            if !state.queue.is_empty() {
+                self.watch_workers(state);
             }
-            let late = state.accounting.late(timer::now());
-            let mut held_up = 0;
-            if !late.is_empty() {
-                let others = state.accounting.held_up();
-                // Looking at threads takes a while.
-                drop(state);
-                let late = late.into_iter();
-                let found: Vec<_> = late.map(|(turn, worker)| (turn, worker.look())).collect();
-                let is_any_busy = is_any_busy(&found, &others);
-                state = lock(&self.state);
-                held_up = state.accounting.on_found(timer::now(), &found, is_any_busy);
-            }
-            let wanted = state.accounting.reinforcements(held_up);
-            for _ in 0..wanted.min(state.queue.len()) {
-                self.wake_one(&mut state);
-            }
+        }
+    }
+
+    /// Replaces the thread that reads if a task holds it up. Returns when to look again; none: not before
+    /// the thread wakes the monitor.
+    fn watch_reader(&self) -> Option<Duration> {
+        let is_busy = match self.reader.watch(timer::now()) {
+            Watch::Calm => return None,
+            Watch::Again(look) => return Some(look),
+            Watch::HeldUp { is_busy } => is_busy,
+        };
+        let replaced = self.reader.replace(timer::now(), is_busy, |number| {
+            let thread = std::thread::Builder::new().name(READER.to_owned());
+            let life = move |pool: &'static Self| pool.reader.run(pool, number);
+            thread.spawn(move || Self::shared().map(life)).map(drop)
+        });
+        if let Err(error) = replaced {
+            gst::error!(
+                CAT,
+                "no thread to read in place of one that is held up: {error}"
+            );
+            return Some(NO_START);
+        }
+        Some(reader::QUICK_LOOK)
+    }
+
+    /// Has other workers come for those that are held up.
+    fn watch_workers<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        let late = state.accounting.late(timer::now());
+        let mut held_up = 0;
+        if !late.is_empty() {
+            let others = state.accounting.held_up();
+            // Looking at threads takes a while.
+            drop(state);
+            let late = late.into_iter();
+            let found: Vec<_> = late.map(|(turn, worker)| (turn, worker.look())).collect();
+            let is_any_busy = is_any_busy(&found, &others);
+            state = lock(&self.state);
+            held_up = state.accounting.on_found(timer::now(), &found, is_any_busy);
+        }
+        let wanted = state.accounting.reinforcements(held_up);
+        for _ in 0..wanted.min(state.queue.len()) {
+            self.wake_one(&mut state);
         }
     }
 }
@@ -237,73 +312,13 @@ fn is_any_busy(found: &[(TurnNumber, Found)], others: &[Arc<Worker>]) -> bool {
     found.any(is_busy) || is_any_locked && others.iter().any(|worker| is_busy(worker.look()))
 }
 
-/// Nothing to do.
-const IDLE: u8 = 0;
-/// In the queue.
-const QUEUED: u8 = 1;
-/// A worker is at it.
-const RUNNING: u8 = 2;
-/// A worker is at it, and it was called for since.
-const RECALLED: u8 = 3;
-
-type Turn = Box<dyn Fn(&Arc<Task>) + Send + Sync>;
-
-/// Something that is done when it is called for; may block.
-pub(crate) struct Task {
-    pool: &'static WorkerPool,
-    state: AtomicU8,
-    turn: Turn,
-}
-
-impl Task {
-    pub(crate) fn new(
-        pool: &'static WorkerPool,
-        turn: impl Fn(&Arc<Self>) + Send + Sync + 'static,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            pool,
-            state: AtomicU8::new(IDLE),
-            turn: Box::new(turn),
-        })
-    }
-
-    /// Asks for a turn, at least one that begins after this. Never blocks.
-    pub(crate) fn call(self: &Arc<Self>) {
-        let called = |state| match state {
-            IDLE => Some(QUEUED),
-            RUNNING => Some(RECALLED),
-            _ => None,
-        };
-        let before = self
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, called);
-        if before == Ok(IDLE) {
-            self.pool.enqueue(Arc::clone(self));
-        }
-    }
-
-    /// A turn; true if there is to be another one, because it was called for meanwhile.
-    fn run(self: &Arc<Self>) -> bool {
-        self.state.store(RUNNING, Ordering::Release);
-        (self.turn)(self);
-        let ended = self
-            .state
-            .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-        if ended.is_err() {
-            self.state.store(QUEUED, Ordering::Release);
-        }
-        ended.is_err()
-    }
-}
-
-impl Wake for Task {
-    fn wake(self: Arc<Self>) {
-        self.call();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.call();
-    }
+/// The runtime of the connections of all elements, which the thread that reads runs.
+///
+/// # Errors
+///
+/// The system has no file descriptors left. The next call tries again.
+pub(crate) fn runtime() -> io::Result<Handle> {
+    reader::runtime().map(|runtime| runtime.handle().clone())
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -91,3 +91,78 @@ fn futures_are_woken_from_anywhere_and_may_wait_for_time() {
     ask.send(1).unwrap();
     assert_eq!(answers.recv_timeout(LONG), Ok(2));
 }
+
+/// Such as have been quick for long enough.
+fn quick(pool: &'static WorkerPool, turn: impl Fn() + Send + Sync + 'static) -> Arc<Task> {
+    let task = Task::new(pool, move |_| turn());
+    task.pass_trial();
+    task
+}
+
+fn thread_name() -> String {
+    let thread = std::thread::current();
+    thread.name().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn quick_tasks_run_on_the_thread_that_reads_and_one_that_blocks_leaves_it() {
+    let pool = WorkerPool::shared().unwrap();
+    let (done, is_done) = mpsc::channel();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let blocking = quick(pool, {
+        let (gate, done) = (gate.clone(), done.clone());
+        move || {
+            let open = gate.1.wait_while(lock(&gate.0), |is_open| !*is_open);
+            drop(open);
+            let _ = done.send(thread_name());
+        }
+    });
+    blocking.call();
+    // Neither another task nor a timer waits for it.
+    let timer = tokio::time::Duration::from_millis(1);
+    let (rang, has_rung) = mpsc::channel();
+    let ring = async move {
+        timer::pass(timer).await;
+        let _ = rang.send(());
+    };
+    drop(pool.runtime().spawn(ring));
+    let other = quick(pool, {
+        let done = done.clone();
+        move || _ = done.send(thread_name())
+    });
+    other.call();
+    assert_eq!(is_done.recv_timeout(LONG).as_deref(), Ok(READER));
+    assert_eq!(has_rung.recv_timeout(LONG), Ok(()));
+    *lock(&gate.0) = true;
+    gate.1.notify_all();
+    assert_eq!(is_done.recv_timeout(LONG).as_deref(), Ok(READER));
+    blocking.call();
+    assert_eq!(is_done.recv_timeout(LONG).as_deref(), Ok("rtspmux-feed"));
+}
+
+#[test]
+fn quick_tasks_that_all_block_hold_up_neither_others_nor_timers() {
+    let pool = WorkerPool::shared().unwrap();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let (done, is_done) = mpsc::channel();
+    let blocked: Vec<_> = (0..32)
+        .map(|_| {
+            let (gate, done) = (gate.clone(), done.clone());
+            let task = quick(pool, move || {
+                let open = gate.1.wait_while(lock(&gate.0), |is_open| !*is_open);
+                drop(open);
+                let _ = done.send("blocked");
+            });
+            task.call();
+            task
+        })
+        .collect();
+    let free = quick(pool, move || _ = done.send("free"));
+    free.call();
+    assert_eq!(is_done.recv_timeout(LONG), Ok("free"));
+    *lock(&gate.0) = true;
+    gate.1.notify_all();
+    for _ in blocked {
+        assert_eq!(is_done.recv_timeout(LONG), Ok("blocked"));
+    }
+}

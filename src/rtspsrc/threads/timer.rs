@@ -1,9 +1,7 @@
 //! The clock, and the timers of session tasks and of receiver reports.
 //!
-//! The tasks themselves run on the threads of the [worker pool](super). A sink may block all of
-//! those, and the timers still have to ring, so they have a thread of their own. It is not a thread of
-//! the multiplexer either, as an application may supply those. The first element that starts makes the
-//! runtime, and it stays for the life of the process: GStreamer never unloads a plugin.
+//! The timers ring on the [thread that reads](super::reader), which is there however many sinks block
+//! their threads. It stays for the life of the process: GStreamer never unloads a plugin.
 #![expect(
     clippy::disallowed_methods,
     reason = "a session task waits between attempts and watches for silence"
@@ -12,13 +10,12 @@
 use std::{
     io,
     pin::Pin,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 
-use crate::mux;
+use super::WorkerPool;
 
 /// The time.
 pub(crate) fn now() -> Instant {
@@ -54,13 +51,11 @@ impl Alarm {
     }
 }
 
-/// The runtime of all timers.
+/// The runtime of all timers, and of the connections of all elements.
 ///
 /// # Errors
 ///
-/// The system cannot start a thread. The next call tries again.
+/// The system cannot start its thread. The next call tries again.
 pub(crate) fn timers() -> io::Result<Handle> {
-    static TIMERS: Mutex<Option<Runtime>> = Mutex::new(None);
-
-    mux::runtime_in(&TIMERS, "rtspmux-time", Builder::enable_time)
+    WorkerPool::shared().map(|pool| pool.runtime().clone())
 }

@@ -1,6 +1,6 @@
 //! One thread of the pool: how it is woken, and whether it waits for something or for a processor.
 
-use std::{fs, path::PathBuf, sync::Condvar};
+use std::{fs, path::PathBuf, sync::Condvar, time::Duration};
 
 /// One thread.
 #[derive(Debug)]
@@ -43,6 +43,44 @@ impl Worker {
     }
 }
 
+/// What the system has noted of this thread: proc(5), `schedstat` and `status`.
+pub(super) struct Usage {
+    on_processor: Duration,
+    waits: u64,
+}
+
+impl Usage {
+    /// None where the system does not tell.
+    pub(super) fn of_this_thread() -> Option<Self> {
+        let schedstat = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        let on_processor = schedstat.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(Self {
+            on_processor: Duration::from_nanos(on_processor),
+            waits: waits(&fs::read_to_string("/proc/thread-self/status").ok()?)?,
+        })
+    }
+
+    /// Of the time that has passed since, what the thread has not only waited for a processor.
+    pub(super) fn own_time(&self, elapsed: Duration) -> Option<Duration> {
+        let now = Self::of_this_thread()?;
+        match now.waits > self.waits {
+            true => Some(elapsed),
+            false => Some(now.on_processor.saturating_sub(self.on_processor)),
+        }
+    }
+}
+
+fn waits(status: &str) -> Option<u64> {
+    field(status, "voluntary_ctxt_switches:")?.parse().ok()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = status.lines();
+    lines
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
 /// What `/proc/.../syscall` says, and `/proc/.../status` where that does not suffice: each takes some
 /// microseconds to read. Some systems keep the former to themselves.
 fn found(syscall: Option<&str>, status: impl FnOnce() -> Option<String>) -> Option<Found> {
@@ -52,17 +90,10 @@ fn found(syscall: Option<&str>, status: impl FnOnce() -> Option<String>) -> Opti
         _ => {}
     }
     let status = status()?;
-    let field = |name| {
-        let mut lines = status.lines();
-        lines
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
-    if field("State:")?.starts_with('R') {
+    if field(&status, "State:")?.starts_with('R') {
         return Some(Found::Busy);
     }
-    let waits = field("voluntary_ctxt_switches:")?.parse().ok()?;
-    Some(Found::Locked { waits })
+    waits(&status).map(|waits| Found::Locked { waits })
 }
 
 /// Whether a thread in this system call may be waiting for a lock. The mutexes of GLib, glibc and Rust
