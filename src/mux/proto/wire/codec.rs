@@ -98,8 +98,7 @@ struct OversizeHead {
     open: OpenMessage,
     /// Bytes discarded so far.
     discarded: usize,
-    /// The line that they end in is empty.
-    is_line_empty: bool,
+    ends: LineEnds,
 }
 
 #[derive(Debug)]
@@ -178,7 +177,8 @@ impl Decoder {
         if !may_begin_message(buffer) || !start_line_within(buffer, self.limits.start_line) {
             return Ok(Some(self.lose_framing(0)));
         }
-        let end = find_head_end(buffer, searched);
+        let ends = LineEnds::of(buffer);
+        let end = ends.and_then(|ends| ends.find_head_end(buffer, searched));
         if holds_frame(buffer, end.unwrap_or(usize::MAX), plausible) {
             return Ok(Some(self.lose_framing(0)));
         }
@@ -203,13 +203,15 @@ impl Decoder {
     /// Parses a message without its body, and the length of that.
     fn parse_message(&self, head: &[u8]) -> Option<OpenMessage> {
         let (start, mut headers) = parse_head(head)?;
+        let most = self.limits.header_count;
+        let excess = (headers.iter().nth(most)).map(|_| Defect::limit("headers", most));
         headers.leave_out_longer_than(self.limits.header_line);
         let (left, defect) = self.body_length(&headers);
         let message = Message {
             start,
             headers,
             body: Bytes::new(),
-            defect: defect.or_else(|| self.header_defect(head)),
+            defect: defect.or(excess),
         };
         Some(OpenMessage {
             message: Box::new(message),
@@ -240,14 +242,6 @@ impl Decoder {
         }
     }
 
-    fn header_defect(&self, head: &[u8]) -> Option<Defect> {
-        let most = self.limits.header_count;
-        let mut lines = head.split(|byte| *byte == b'\n').skip(1);
-        let blank_lines = 2;
-        let excess = lines.nth(most + blank_lines);
-        excess.map(|_| Defect::limit("headers", most))
-    }
-
     /// Keeps the body once it is whole, or discards it as it arrives.
     fn decode_body(&mut self, buffer: &mut BytesMut, mut open: OpenMessage) -> Option<Unit> {
         if buffer.len() >= open.left {
@@ -269,39 +263,37 @@ impl Decoder {
     fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Decoded {
         let limit = self.limits.headers;
         let lines = buffer.get(..limit).unwrap_or_default();
-        let newline = lines.iter().rposition(|byte| *byte == b'\n');
-        let kept = buffer.split_to(newline.map_or(0, |at| at + 1));
-        let Some(mut open) = self.parse_message(&kept) else {
-            return Ok(Some(self.lose_framing(kept.len())));
+        let kept = (lines.iter().rposition(is_line_end)).map_or(0, |at| at + 1);
+        let Some(mut open) = self.parse_message(lines.get(..kept).unwrap_or_default()) else {
+            buffer.advance(kept);
+            return Ok(Some(self.lose_framing(kept)));
         };
         open.message.defect = Some(Defect::limit("header bytes", limit));
         open.is_kept = false;
+        let ends = LineEnds::of(lines).unwrap_or(LineEnds::Lf);
+        buffer.advance(kept.saturating_sub(LONGEST_HEAD_END));
         let head = OversizeHead {
             open,
             discarded: 0,
-            is_line_empty: true,
+            ends,
         };
         self.discard_head(buffer, head)
     }
 
     fn discard_head(&mut self, buffer: &mut BytesMut, mut head: OversizeHead) -> Decoded {
         let left = LONGEST_HEAD_DISCARD.saturating_sub(head.discarded);
-        for (at, byte) in buffer.iter().take(left).enumerate() {
-            match byte {
-                b'\n' if head.is_line_empty => {
-                    buffer.advance(at + 1);
-                    return Ok(self.decode_body(buffer, head.open));
-                }
-                b'\n' => head.is_line_empty = true,
-                b'\r' => {}
-                _ => head.is_line_empty = false,
-            }
+        let looked_at = buffer.get(..left).unwrap_or(buffer);
+        if let Some(end) = head.ends.find_head_end(looked_at, 0) {
+            buffer.advance(end);
+            return Ok(self.decode_body(buffer, head.open));
         }
         if buffer.len() > left {
             return Err("the head of an answer has no end");
         }
-        head.discarded += buffer.len();
-        buffer.clear();
+        // The end of the head may have begun.
+        let over = buffer.len().saturating_sub(LONGEST_HEAD_END - 1);
+        head.discarded += over;
+        buffer.advance(over);
         self.state = DecoderState::DiscardHead(head);
         Ok(None)
     }
@@ -427,25 +419,61 @@ fn find_frames(buffer: &[u8], from: usize, plausible: &impl Plausible) -> Option
     (from..buffer.len()).find(is_first)
 }
 
-/// The end of the head with its blank line. CRLF CRLF, LF LF and mixtures of them end a head.
-fn find_head_end(buffer: &[u8], searched: usize) -> Option<usize> {
-    let from = searched.saturating_sub(3);
-    let mut rest = buffer.get(from..)?;
-    let mut offset = from;
-    loop {
-        let newline = rest.iter().position(|byte| *byte == b'\n')?;
-        let after = rest.get(newline + 1..)?;
-        offset += newline + 1;
-        match after {
-            [b'\n', ..] => return Some(offset + 1),
-            [b'\r', b'\n', ..] => return Some(offset + 2),
-            _ => rest = after,
+/// What ends the lines of a head, as its first line shows. Other lines may end with something else:
+/// `rtspsrc` takes CRLF, LF and CR in any mixture. It takes CR CR for the end of the head. Here that is so
+/// only where the first line ends with CR alone, because some servers write CR CR LF for CRLF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnds {
+    /// LF, with any number of CR before it.
+    Lf,
+    Cr,
+    LfCr,
+}
+
+/// The longest end of a head: LF CR LF CR.
+const LONGEST_HEAD_END: usize = 4;
+
+impl LineEnds {
+    /// `None`: more bytes are needed.
+    fn of(head: &[u8]) -> Option<Self> {
+        let first = head.iter().position(is_line_end)?;
+        match head.get(first..)? {
+            [b'\n', b'\r', b'\n', ..] | [b'\n', b'\n', ..] => Some(Self::Lf),
+            [b'\n', b'\r', _, ..] => Some(Self::LfCr),
+            [b'\n' | b'\r'] | [b'\n', b'\r'] => None,
+            [b'\r', second, ..] if !is_line_end(second) => Some(Self::Cr),
+            _ => Some(Self::Lf),
+        }
+    }
+
+    /// The end of the head with its blank line, behind the first `searched` bytes.
+    fn find_head_end(self, head: &[u8], searched: usize) -> Option<usize> {
+        let from = searched.saturating_sub(LONGEST_HEAD_END - 1);
+        let mut rest = head.get(from..)?;
+        loop {
+            rest = rest.get(rest.iter().position(is_line_end)?..)?;
+            let length = match (rest, self) {
+                ([b'\n', b'\r', b'\n', b'\r', ..], Self::LfCr)
+                | ([b'\r', b'\n', b'\r', b'\n', ..], _)
+                | ([b'\n', b'\r', b'\r', b'\n', ..], Self::Lf) => 4,
+                ([b'\n', b'\r', b'\n', ..], Self::Lf | Self::Cr) => 3,
+                ([b'\n', b'\n', ..], _) | ([b'\r', b'\r', ..], Self::Cr) => 2,
+                _ => {
+                    rest = rest.get(1..)?;
+                    continue;
+                }
+            };
+            return Some(head.len() - rest.len() + length);
         }
     }
 }
 
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
 fn start_line_within(buffer: &[u8], limit: usize) -> bool {
-    buffer.len() <= limit || buffer.iter().take(limit).any(|byte| *byte == b'\n')
+    buffer.len() <= limit || buffer.iter().take(limit).any(|byte| is_line_end(byte))
 }
 
 /// The position of the first plausible start at or after `from`, or of the first byte that cannot

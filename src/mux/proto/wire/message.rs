@@ -83,13 +83,18 @@ impl Headers {
             // A folded header (RFC 2326 4, which refers to RFC 2068 2.2).
             if let Some((_, value)) = self.0.last_mut() {
                 value.push(' ');
-                value.push_str(line.trim());
+                value.push_str(trimmed(line));
             }
         } else if let Some((name, value)) = line.split_once(':') {
             self.0
-                .push((name.trim().to_owned(), value.trim().to_owned()));
+                .push((trimmed(name).to_owned(), trimmed(value).to_owned()));
         }
     }
+}
+
+/// Without blanks around it. Other white space may be part of a value in another encoding.
+pub(super) fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_ascii_whitespace())
 }
 
 /// The first bytes of every answer.
@@ -119,22 +124,18 @@ pub(crate) fn may_begin_message(bytes: &[u8]) -> bool {
 /// one.
 pub(crate) fn parse_head(head: &[u8]) -> Option<(StartLine, Headers)> {
     let text = octets::decode(head);
-    let mut lines = text
-        .split('\n')
-        .map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let mut lines = text.split(['\r', '\n']).filter(|line| !line.is_empty());
     let start = parse_start_line(lines.next()?)?;
     let mut headers = Headers::default();
-    lines
-        .filter(|line| !line.is_empty())
-        .for_each(|line| headers.push_line(line));
+    lines.for_each(|line| headers.push_line(line));
     Some((start, headers))
 }
 
 fn parse_start_line(line: &str) -> Option<StartLine> {
-    let (first, rest) = line.split_once(' ')?;
+    let (first, rest) = line.split_once([' ', '\t'])?;
     if first.starts_with("RTSP/") {
         let rest = rest.trim_start();
-        let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (code, reason) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         let code = code
             .parse()
             .ok()
@@ -176,16 +177,15 @@ impl<'a> MessageWriter<'a> {
         // A peer's text was checked where it was received; this is the last check that it cannot
         // add a header.
         debug_assert!(
-            !value.chars().any(char::is_control),
+            !value.contains(|c: char| c.is_ascii_control()),
             "control character in {name}"
         );
-        let value = match value.contains(char::is_control) {
-            true => Cow::Owned(value.replace(char::is_control, "")),
+        let is_control = |c: char| c.is_ascii_control();
+        let value = match value.contains(is_control) {
+            true => Cow::Owned(value.replace(is_control, "")),
             false => Cow::Borrowed(value),
         };
-        self.put(&[name, ": "]);
-        self.out.extend_from_slice(&octets::encode(&value));
-        self.put(&["\r\n"]);
+        self.put(&[name, ": ", &value, "\r\n"]);
     }
 
     pub(crate) fn finish(mut self) {
@@ -194,7 +194,7 @@ impl<'a> MessageWriter<'a> {
 
     fn put(&mut self, parts: &[&str]) {
         for part in parts {
-            self.out.extend_from_slice(part.as_bytes());
+            self.out.extend_from_slice(&octets::encode(part));
         }
     }
 }

@@ -26,7 +26,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::uri;
+use super::{octets, uri};
 
 /// Parameters that choose a stream and are no secret.
 const SHOWN_PARAMETERS: &str =
@@ -115,7 +115,7 @@ pub fn redacted(url: &Url) -> String {
 
 /// A URL without secrets, however long it is.
 pub(crate) fn redacted_whole(url: &Url) -> String {
-    redacted_reference(&uri::wire(url))
+    redacted_reference(&octets::escape(&uri::wire(url)))
 }
 
 /// An absolute or relative URL, as written.

@@ -12,6 +12,7 @@ use std::{borrow::Cow, fmt, ops::Deref};
 
 use super::{
     message::{Headers, Message, StartLine, parse_head},
+    octets,
     redaction::{self, TextKind, cut, is_in, redacted_rtp_info, redacted_text},
 };
 use crate::mux::proto::command::SessionKey;
@@ -82,11 +83,12 @@ fn beginning(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Replaces each character that a terminal obeys or that is invisible by U+FFFD.
+/// Replaces each character that a terminal obeys or that is invisible by U+FFFD, and escapes bytes that
+/// are not UTF-8.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     match text.contains(is_harmful) {
-        true => Cow::Owned(text.replace(is_harmful, "\u{fffd}")),
-        false => Cow::Borrowed(text),
+        true => Cow::Owned(octets::escape(text).replace(is_harmful, "\u{fffd}")),
+        false => octets::escape(text),
     }
 }
 

@@ -99,6 +99,64 @@ fn f17_every_split_gives_the_same_units() {
     }
 }
 
+/// A head whose lines end so, a description, a frame, and such a head again.
+fn with_line_ends(line: &str, blank: &str) -> Vec<u8> {
+    let head = |fields: &str| {
+        let lines = format!("RTSP/1.0 200 OK\n{fields}");
+        lines.replace('\n', line) + blank
+    };
+    [
+        head("CSeq: 1\nContent-Type: application/sdp\nContent-Length: 4\n").as_bytes(),
+        b"v=0.",
+        &frame(0, b"\x80\x60abc"),
+        head("CSeq: 2\n").as_bytes(),
+        head("CSeq: 3\n").as_bytes(),
+    ]
+    .concat()
+}
+
+#[test]
+fn lines_of_a_head_end_with_anything_at_every_split() {
+    let expected = [
+        "Some((200, \"OK\")) body 4",
+        "frame 0 of 5",
+        "Some((200, \"OK\")) body 0",
+        "Some((200, \"OK\")) body 0",
+    ];
+    let alike = ["\r\n", "\n", "\r", "\n\r", "\r\r\n"].map(|end| (end, end));
+    let mixed = [("\n", "\r\n"), ("\r\n", "\n"), ("\r\r\n", "\r\n")];
+    for (line, blank) in alike.into_iter().chain(mixed) {
+        let bytes = with_line_ends(line, blank);
+        let name = format!("{line:?} {blank:?}");
+        assert_eq!(decode([&bytes[..]]), expected, "{name}");
+        assert_eq!(decode(bytes.chunks(1)), expected, "{name}");
+        for at in 0..bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            assert_eq!(decode([first, second]), expected, "{name}, split at {at}");
+        }
+    }
+}
+
+#[test]
+fn one_head_may_have_lines_that_end_differently() {
+    for head in [
+        "RTSP/1.0 200 OK\r\nA: 1\rB: 2\nC: 3\r\n\r\n",
+        "RTSP/1.0 200 OK\rA: 1\r\nB: 2\nC: 3\r\n\r\n",
+        "RTSP/1.0 200 OK\rA: 1\r\nB: 2\nC: 3\n\n",
+        "RTSP/1.0 200 OK\n\rA: 1\rB: 2\n\rC: 3\r\n\r\n",
+        "RTSP/1.0 200 OK\nA: 1\r\nB: 2\rC: 3\r\r",
+        "RTSP/1.0\t200\tOK\r\nA: 1\r\nB: 2\rC: 3\r\n\r\n",
+    ] {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut buffer = BytesMut::from(&[head.as_bytes(), OK].concat()[..]);
+        let Ok(Some(Unit::Message(message))) = decoder.decode(&mut buffer, &|_, _| false) else {
+            panic!("{head:?}");
+        };
+        let headers: Vec<_> = message.headers.iter().take(3).collect();
+        assert_eq!(headers, [("A", "1"), ("B", "2"), ("C", "3")], "{head:?}");
+    }
+}
+
 #[test]
 fn f42_what_only_seems_to_be_a_frame_or_head_hides_no_frames_at_any_split() {
     let frames = (0..8).flat_map(|_| frame(0, &[0x80; 50]));
@@ -153,13 +211,17 @@ fn an_oversize_body_is_discarded_and_only_its_answer_suffers() {
 
 #[test]
 fn f36_an_oversize_head_is_discarded_and_only_its_answer_suffers() {
-    let flood = "X-Flood: yes\r\n".repeat(10_000);
-    let headers = format!("CSeq: 1\r\nContent-Length: 3\r\n{flood}");
-    let bytes = [response(&headers, b"v=0"), frame(0, b"\x80")].concat();
-    let whole = decode([&bytes[..]]);
-    assert_eq!(whole, ["Some((200, \"OK\")) body 0 defect", "frame 0 of 1"]);
-    for chunk in [1, 1000, 4096, 65_536, 65_537] {
-        assert_eq!(decode(bytes.chunks(chunk)), whole, "in chunks of {chunk}");
+    for end in ["\r\n", "\n", "\r", "\n\r"] {
+        let flood = "X-Flood: yes\n".repeat(10_000);
+        let head = format!("RTSP/1.0 200 OK\nCSeq: 1\nContent-Length: 3\n{flood}\n");
+        let head = head.replace('\n', end);
+        let bytes = [head.as_bytes(), b"v=0", &frame(0, b"\x80")].concat();
+        let whole = decode([&bytes[..]]);
+        assert_eq!(whole, ["Some((200, \"OK\")) body 0 defect", "frame 0 of 1"]);
+        for chunk in [1, 1000, 4096, 65_536, 65_537] {
+            let seen = decode(bytes.chunks(chunk));
+            assert_eq!(seen, whole, "{end:?} in chunks of {chunk}");
+        }
     }
 }
 
