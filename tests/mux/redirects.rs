@@ -67,10 +67,23 @@ async fn f40_a_loop_of_redirects_ends() {
 #[tokio::test]
 async fn f40_another_protocol_is_not_followed() {
     let (mux, server) = (mux(), server(1));
-    for to in ["rtspu://127.0.0.1/cam", "http://127.0.0.1/cam"] {
+    for to in ["rtmp://127.0.0.1/cam", "http://127.0.0.1/cam"] {
         redirect(&server, 1, to);
         let error = refused(&mux, options(&camera_url(&server, 1))).await;
         assert!(error.to_string().contains("cannot go"), "{to}: {error}");
+    }
+}
+
+/// A scheme that names a transport besides is followed over TCP.
+#[tokio::test]
+async fn f40_a_redirect_chooses_no_transport() {
+    for scheme in ["RTSP", "rtspt", "rtspu"] {
+        let (mux, server) = (mux(), server(2));
+        let to = camera_url(&server, 2).replacen("rtsp", scheme, 1);
+        redirect(&server, 1, &to);
+        let mut session = play(&mux, options(&camera_url(&server, 1))).await.unwrap();
+        server.send_packets("/cam/2", 1);
+        assert_eq!(next_of_mock(&mut session).await.0, 2, "{scheme}");
     }
 }
 

@@ -142,13 +142,21 @@ pub(crate) fn play_info<'a>(
     by_url.or(by_order.filter(|_| rtp_info.len() == streams.len()))
 }
 
+/// Scheme and host are not compared, because servers write them in other ways.
 fn is_url_of(written: &str, control: &str) -> bool {
-    let written = written.trim_matches('/');
-    let control = control.trim_end_matches('/');
+    let written = path(written).trim_matches('/');
+    let control = path(control).trim_matches('/');
     match control.strip_suffix(written) {
         Some(before) => !written.is_empty() && (before.is_empty() || before.ends_with('/')),
         None => false,
     }
+}
+
+fn path(url: &str) -> &str {
+    let (host, path) = uri::split_scheme(url).map_or(("", url), |(_, rest)| {
+        rest.split_at(rest.find('/').unwrap_or(rest.len()))
+    });
+    if path.is_empty() { host } else { path }
 }
 
 /// Why a media stream cannot be played.

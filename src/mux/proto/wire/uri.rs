@@ -185,18 +185,32 @@ fn as_written(path: &str) -> String {
     marked
 }
 
-/// A user's URL as a Request-URI: without user and password; with `rtspt` and `rtspst`, which only
-/// choose the transport, written as `rtsp` and `rtsps`; and with '$' as `%24`, because live555
-/// takes a '$' for the start of an interleaved frame.
+/// A user's URL as a Request-URI: as [`named_uri`], and with `rtspt` and `rtspst`, which only choose the
+/// transport, written as `rtsp` and `rtsps`.
 pub(crate) fn request_uri(url: &Url) -> Url {
-    let mut url = url.clone();
-    strip_userinfo(&mut url);
+    match url.scheme() {
+        "rtspt" | "rtspst" => with_plain_scheme(url),
+        _ => named_uri(url),
+    }
+}
+
+/// With `rtspt`, `rtspu` and their like written as `rtsp` and `rtsps`, whatever transport they name.
+fn with_plain_scheme(url: &Url) -> Url {
+    let mut url = named_uri(url);
     // None of these schemes has special rules, so the change cannot fail.
     let _ = match url.scheme() {
-        "rtspt" => url.set_scheme("rtsp"),
-        "rtspst" => url.set_scheme("rtsps"),
+        "rtspt" | "rtspu" => url.set_scheme("rtsp"),
+        "rtspst" | "rtspsu" => url.set_scheme("rtsps"),
         _ => Ok(()),
     };
+    url
+}
+
+/// A URL that the server has named as a Request-URI: without user and password, and with '$' as `%24`,
+/// because live555 takes a '$' for the start of an interleaved frame.
+pub(crate) fn named_uri(url: &Url) -> Url {
+    let mut url = url.clone();
+    strip_userinfo(&mut url);
     if !url.as_str().contains('$') {
         return url;
     }
@@ -240,7 +254,7 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
     };
     base.ok()
         .filter(|url| is_rtsp(url.scheme()) && url.has_host())
-        .map(|url| request_uri(&url))
+        .map(|url| named_uri(&url))
 }
 
 /// The URI of a control attribute: itself if it is an RTSP URL, the base if it is absent, empty or
@@ -253,7 +267,7 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Option<Url> {
     }
     let control = control.trim();
     if control.is_empty() || control == "*" {
-        return Some(request_uri(base));
+        return Some(named_uri(base));
     }
     if let Some(url) = absolute_control(control) {
         return Some(url);
@@ -263,23 +277,26 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Option<Url> {
         true => base.join(control),
         false => append(base, control),
     };
-    url.ok().map(|url| request_uri(&url))
+    url.ok().map(|url| named_uri(&url))
 }
 
-/// The other URL that a relative control may stand for, where RFC 3986 and plain concatenation differ:
-/// `rtsp://h/track1` for `track1` under `rtsp://h/live`. `resolved` is what [`resolve_control`] made of it.
+/// The other URL that a control may stand for. A relative one: where RFC 3986 and plain concatenation
+/// differ, `rtsp://h/track1` for `track1` under `rtsp://h/live`. Else: with the scheme of the request, where
+/// the server has named another one, `rtsp` for `rtspu`. `resolved` is what [`resolve_control`] made of it.
 pub(crate) fn other_control(base: &Url, control: Option<&str>, resolved: &Url) -> Option<Url> {
-    let control = control?.trim();
-    if control.is_empty() || control == "*" || is_absolute(control) {
-        return None;
-    }
+    let control = control.unwrap_or_default().trim();
+    let is_relative = !control.is_empty() && control != "*" && !is_absolute(control);
     let other = match repeats_path(base, control) {
         true => append(base, control),
         false => base.join(control),
     };
-    let other = request_uri(&other.ok()?);
-    let is_url = is_rtsp(other.scheme()) && other.has_host();
-    (is_url && other != *resolved).then_some(other)
+    let other = other.ok().filter(|_| is_relative);
+    let other = other.filter(|url| is_rtsp(url.scheme()) && url.has_host());
+    let others = [
+        other.as_ref().map(named_uri),
+        Some(with_plain_scheme(resolved)),
+    ];
+    others.into_iter().flatten().find(|other| other != resolved)
 }
 
 /// The URL that a control attribute is on its own.
@@ -288,7 +305,7 @@ pub(crate) fn absolute_control(control: &str) -> Option<Url> {
     let is_url =
         split_scheme(control).is_some_and(|(scheme, _)| is_rtsp(scheme)) && is_harmless(control);
     let url = is_url.then(|| parse(control).ok()).flatten()?;
-    Some(request_uri(&url))
+    Some(named_uri(&url))
 }
 
 /// The target of a redirect: an absolute URL of any scheme without its userinfo, and the
@@ -297,7 +314,8 @@ pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>
     let location = Some(location).filter(|it| is_harmless(it))?;
     let mut url = parse(location.trim()).ok()?;
     let credentials = take_userinfo(&mut url).ok().flatten();
-    url.has_host().then(|| (request_uri(&url), credentials))
+    url.has_host()
+        .then(|| (with_plain_scheme(&url), credentials))
 }
 
 /// True if a control attribute is a whole URL, false if it is relative to a base.
@@ -310,7 +328,7 @@ fn is_harmless(text: &str) -> bool {
 }
 
 /// The scheme of `scheme://...`, and the rest. A colon alone is not enough: `track:1` is relative.
-pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     let is_scheme = (1..=16).contains(&scheme.len()) && scheme.chars().all(is_of_scheme);
@@ -319,7 +337,7 @@ pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
 
 /// All schemes that name the same resource; the scheme chooses the URI too, not the socket.
 fn is_rtsp(scheme: &str) -> bool {
-    ["rtsp", "rtspt", "rtspu", "rtsps", "rtspst"]
+    ["rtsp", "rtspt", "rtspu", "rtsps", "rtspst", "rtspsu"]
         .iter()
         .any(|known| known.eq_ignore_ascii_case(scheme))
 }
@@ -506,6 +524,10 @@ mod tests {
 
     #[test]
     fn absolute_controls_are_taken_as_they_are_but_for_the_user() {
+        for control in ["rtspu://x/b", "rtspt://x/b", "rtspsu://x/b", "rtspst://x/b"] {
+            assert_eq!(resolved("rtsp://h/a", control), control);
+            assert_eq!(base(Some(control), None), control);
+        }
         assert_eq!(
             resolved("rtsp://h/a", "RTSP://admin:pw@10.0.0.9:8554/b/track1?x=1"),
             "rtsp://10.0.0.9:8554/b/track1?x=1"
@@ -545,8 +567,13 @@ mod tests {
             ("rtsp://h/live", "?t=1", None),
             ("rtsp://h/live", "track:1", None),
             ("rtsp://h/live", "*", None),
+            ("rtspu://h/live", "*", Some("rtsp://h/live")),
             ("rtsp://h/live", "rtsp://x/t1", None),
             ("rtsp://h/live", "//x/t1", Some("rtsp://x/t1")),
+            ("rtsp://h/live/", "RTSPU://x/t1", Some("rtsp://x/t1")),
+            ("rtsp://h/live/", "rtspsu://x/t1", Some("rtsps://x/t1")),
+            ("rtspt://h/live/", "t1", Some("rtsp://h/live/t1")),
+            ("rtspt://h/live", "t1", Some("rtspt://h/t1")),
         ] {
             assert_eq!(
                 other(base, control).as_deref(),
@@ -588,6 +615,19 @@ mod tests {
             request_uri(&url("RTSPST://u@h/$")).as_str(),
             "rtsps://h/%24"
         );
+    }
+
+    #[test]
+    fn a_redirect_chooses_no_transport() {
+        for (location, target) in [
+            ("RTSP://u@h/$", "rtsp://h/%24"),
+            ("rtspu://u@h/$", "rtsp://h/%24"),
+            ("rtspt://u@h/$", "rtsp://h/%24"),
+            ("rtspsu://u@h/$", "rtsps://h/%24"),
+        ] {
+            let (url, _) = parse_location(location).unwrap();
+            assert_eq!(url.as_str(), target);
+        }
     }
 
     fn base(content_base: Option<&str>, content_location: Option<&str>) -> String {
