@@ -12,7 +12,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use gst::{glib, prelude::*};
@@ -46,7 +46,6 @@ pub(crate) struct Pads {
     /// applications link pads as they come, and rely on that with `rtspsrc`; with two at once they link
     /// the wrong pads.
     adding: Mutex<()>,
-    exposed: AtomicUsize,
     /// `no-more-pads` was emitted. A stream that comes later has its pad all the same.
     is_complete: AtomicBool,
 }
@@ -68,6 +67,8 @@ pub(crate) struct NewStream {
     pub(crate) section: usize,
     /// Its profile has feedback (RFC 4585).
     pub(crate) has_feedback: bool,
+    /// It may never send: `no-more-pads` does not wait for its pad.
+    pub(crate) is_inactive: bool,
     pub(crate) payloads: PayloadMap,
 }
 
@@ -78,6 +79,7 @@ pub(crate) struct PadStream {
     section: usize,
     /// Its receiver may ask for a key picture.
     pub(crate) has_feedback: bool,
+    is_inactive: bool,
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
     /// Under which SSRC downstream sees it.
@@ -195,7 +197,6 @@ impl Pads {
             camera: camera.to_owned(),
             group: gst::GroupId::next(),
             adding: Mutex::default(),
-            exposed: AtomicUsize::new(0),
             is_complete: AtomicBool::new(false),
         };
         for stream in streams {
@@ -214,6 +215,7 @@ impl Pads {
             number,
             section,
             has_feedback: stream.has_feedback,
+            is_inactive: stream.is_inactive,
             stream_start: stream_start.build(),
             payloads: Mutex::new(stream.payloads),
             sources: Mutex::default(),
@@ -285,8 +287,8 @@ impl Pads {
             target.current_caps()
         );
         element.add_pad(&ghost)?;
-        let exposed = self.exposed.fetch_add(1, Ordering::AcqRel) + 1;
-        let are_all = exposed == self.streams().count();
+        let is_there = |it: &Arc<PadStream>| it.is_inactive || lock(&it.ghost).is_some();
+        let are_all = self.streams().all(is_there);
         if are_all && !self.is_complete.swap(true, Ordering::AcqRel) {
             element.no_more_pads();
         }

@@ -14,7 +14,7 @@ use crate::{
     mux::{
         Error, MediaStream, Presentation, Ready,
         proto::Profile,
-        recovery::{AskedAgain, GonePads, StreamKind, StreamKinds, Watchdog},
+        recovery::{AskedAgain, GonePads, StreamKind, StreamKinds},
     },
     rtspsrc::{
         CAT, RtspMuxSrc,
@@ -257,6 +257,7 @@ fn playable(presentation: &Presentation) -> (Vec<NewStream>, Vec<String>) {
                 number,
                 section: *index,
                 has_feedback: matches!(stream.profile(), Profile::Avpf | Profile::Savpf),
+                is_inactive: stream.is_inactive,
                 payloads,
             }),
             Err(reason) => left_out.push(format!(
@@ -280,7 +281,8 @@ fn kind(presentation: &Presentation, stream: &NewStream) -> StreamKind {
 /// Of the streams that are played, the ones whose silence is a failure.
 fn watched(presentation: &Presentation, streams: &[NewStream]) -> Vec<usize> {
     let described = |number: &usize| presentation.streams.get(*number);
-    let is_watched = |number: &usize| described(number).is_some_and(Watchdog::watches);
+    let is_watched =
+        |number: &usize| described(number).is_some_and(MediaStream::sends_all_the_time);
     let numbers = streams.iter().map(|stream| stream.number);
     numbers.filter(is_watched).collect()
 }

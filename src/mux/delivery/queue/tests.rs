@@ -53,6 +53,7 @@ impl Part {
 
 fn media(name: &str, payload_type: u8, encoding: &str) -> MediaStream {
     MediaStream {
+        is_inactive: false,
         index: 0,
         media: name.to_owned(),
         protocol: "RTP/AVP".to_owned(),

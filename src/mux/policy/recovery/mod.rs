@@ -30,7 +30,7 @@ pub(crate) use self::gone::{AskedAgain, GonePads};
 use crate::mux::{
     error::ErrorKind,
     policy::redial::RetryBounds,
-    proto::{MediaStream, Presentation, ServerText},
+    proto::{Presentation, ServerText},
 };
 
 /// How long a session waits after its first refusal with credentials that have worked before. Each
@@ -454,11 +454,6 @@ struct WatchedStream {
 }
 
 impl Watchdog {
-    /// Whether a stream sends all the time, so that its silence is a failure.
-    pub(crate) fn watches(stream: &MediaStream) -> bool {
-        matches!(stream.media.as_str(), "video" | "audio")
-    }
-
     /// Watches `streams` from `now` on. It is off if `timeout` is 0 or there is no stream to watch.
     pub(crate) fn new(timeout: Duration, streams: Vec<usize>, now: Instant) -> Self {
         let is_on = !timeout.is_zero() && !streams.is_empty();

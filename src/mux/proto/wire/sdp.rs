@@ -15,7 +15,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 use bytes::Bytes;
 use url::Url;
 
-use super::{header::split_param, redacted, server_text::ServerText, uri};
+use super::{header::split_param, octets, redacted, server_text::ServerText, uri};
 use crate::mux::proto::command::{PlayRange, Profile};
 
 /// The most `m=` lines in one description. Cameras have two to five; a session of 32 streams
@@ -167,6 +167,8 @@ pub struct MediaStream {
     pub protocol: String,
     /// The RTP payload types of its packets.
     pub payload_types: Vec<u8>,
+    /// `a=inactive`, beside others that are not. Some cameras send on it all the same, and `rtspsrc` plays it.
+    pub is_inactive: bool,
     /// The URI of its SETUP.
     pub control: Url,
     /// What that may be where the server refuses it.
@@ -187,6 +189,12 @@ impl MediaStream {
             Some(named.map_or_else(|| first.to_string(), |(_, name, _)| name.clone()))
         };
         self.media == other.media && encoding(self) == encoding(other)
+    }
+
+    /// Whether it sends all the time, so that its silence is a failure: metadata comes with events only,
+    /// and may be silent for hours.
+    pub(crate) fn sends_all_the_time(&self) -> bool {
+        !self.is_inactive && matches!(self.media.as_str(), "video" | "audio")
     }
 
     /// The RTP profile that its protocol names.
@@ -232,7 +240,7 @@ pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, In
     let control = session.control.as_deref();
     // Only a whole URL is a base for the streams, as in rtspsrc and FFmpeg.
     let base = control.and_then(uri::absolute_control);
-    let base = base.unwrap_or_else(|| uri::request_uri(&described));
+    let base = base.unwrap_or_else(|| uri::named_uri(&described));
     let relative = control.filter(|control| !uri::is_absolute(control));
     let aggregate = uri::resolve_control(&base, relative).unwrap_or_else(|| base.clone());
 
@@ -242,11 +250,16 @@ pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, In
         |section: &Section| unsent.is_none_or(|unsent| section.is_sent(session.direction, unsent));
     let sections = sections.into_iter().enumerate();
     let sections = sections.filter(|(_, section)| is_sent(section));
-    let streams: Vec<_> = sections
-        .filter_map(|(index, section)| section.into_stream(index, &base))
+    let mut streams: Vec<_> = sections
+        .filter_map(|(index, section)| section.into_stream(index, session.direction, &base))
         .collect();
     if streams.is_empty() {
         return Err(InvalidSdp::NothingUsable(count));
+    }
+    // Where no other picture or sound is left, a camera that plays at all sends these.
+    let has_active = streams.iter().any(MediaStream::sends_all_the_time);
+    for stream in streams.iter_mut().filter(|_| !has_active) {
+        stream.is_inactive = false;
     }
     Ok(Presentation {
         base,
@@ -324,7 +337,7 @@ fn split_sections(sdp: &[u8]) -> Result<(SessionPart, Vec<Section>), InvalidSdp>
 
 /// The lines that are not empty, whatever ends them.
 pub(crate) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
-    raw_lines(sdp).map(String::from_utf8_lossy)
+    raw_lines(sdp).map(octets::decode)
 }
 
 fn raw_lines(sdp: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -425,20 +438,25 @@ impl Section {
         }
     }
 
-    /// Whether the server sends on it, where the client sends in the direction `unsent`.
+    /// Whether the server may send on it, where the client sends in the direction `unsent`.
     fn is_sent(&self, session: Option<Direction>, unsent: Direction) -> bool {
-        let direction = self.direction.or(session);
-        direction != Some(unsent) && direction != Some(Direction::Inactive)
+        self.direction.or(session) != Some(unsent)
     }
 
     /// The stream, if it is carried over RTP and its control attribute can be used.
-    fn into_stream(self, index: usize, base: &Url) -> Option<MediaStream> {
+    fn into_stream(
+        self,
+        index: usize,
+        session: Option<Direction>,
+        base: &Url,
+    ) -> Option<MediaStream> {
         Profile::of(&self.protocol)?;
         let control = uri::resolve_control(base, self.control.as_deref())?;
         Some(MediaStream {
             index,
             other_control: uri::other_control(base, self.control.as_deref(), &control),
             control,
+            is_inactive: self.direction.or(session) == Some(Direction::Inactive),
             media: self.media,
             protocol: self.protocol,
             payload_types: self.payload_types,
