@@ -108,7 +108,8 @@ async fn the_first_failure_is_the_sessions_if_no_stream_can_be_had() {
     server.add_rule(Rule::new("SETUP", Reaction::status(415)).control("stream=0"));
     let failed = set_up(&mux, options(&camera_url(&server, ODD))).await;
     assert_eq!(failed.unwrap_err().status(), Some(415));
-    assert!(server.wait_until(|view| view.count("SETUP") == 3, PATIENCE));
+    // Each of the three is sent twice.
+    assert!(server.wait_until(|view| view.count("SETUP") == 6, PATIENCE));
 }
 
 const AVPF: &str = "v=0\r\ns=x\r\nt=0 0\r\na=control:*\r\n\

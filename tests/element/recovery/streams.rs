@@ -297,12 +297,12 @@ fn a_stream_that_was_refused_at_first_is_left_out_again() {
     init();
     let server = MockServer::builder()
         .camera("/cam", Camera::av())
-        .rule(Rule::new("SETUP", Reaction::status(404)).skip(1).times(1))
+        .rule(Rule::new("SETUP", Reaction::status(404)).skip(1).times(2))
         .start();
     let (player, seen) = playing(&server, "");
     server.close_connections();
     more(&server, &seen, 2);
-    assert_eq!(server.view().count("SETUP"), 3);
+    assert_eq!(server.view().count("SETUP"), 4, "one and two refusals, one");
     assert_eq!(player.element("source").src_pads().len(), 1);
     player.assert_no_error();
 }
@@ -312,7 +312,7 @@ fn a_stream_that_has_a_pad_is_asked_for_until_it_is_granted() {
     init();
     let server = MockServer::builder()
         .camera("/cam", Camera::av())
-        .rule(Rule::new("SETUP", Reaction::status(404)).skip(3).times(1))
+        .rule(Rule::new("SETUP", Reaction::status(404)).skip(3).times(2))
         .start();
     let line = line(&server.url("/cam"), "")
         .replace("! fakesink", "! application/x-rtp,media=video ! fakesink");
@@ -323,8 +323,8 @@ fn a_stream_that_has_a_pad_is_asked_for_until_it_is_granted() {
     more(&server, &seen, 2);
     assert_eq!(
         server.view().count("SETUP"),
-        6,
-        "two, one and a refusal, two"
+        7,
+        "two, one and two refusals, two"
     );
     player.assert_no_error();
 }

@@ -158,8 +158,9 @@ fn swap_forms((request, other): &mut SetupForms) -> Option<Url> {
 
 /// The answer to a SETUP, and the URI that the server took if it is another one. A server that describes a
 /// profile with feedback, and refuses it, is asked for the one without, as most clients do. One that
-/// refuses the URI is asked by the other reading of the control attribute, as `rtspsrc` does, unless the
-/// failure may have to do with the connection.
+/// refuses the URI is asked by the other reading of the control attribute and then once more, as `rtspsrc`
+/// does, unless the failure may have to do with the connection: some cameras refuse the first SETUP after
+/// they were started.
 async fn reply_to_setup(
     requester: &Requester,
     ((mut request, other), sent): SentSetup,
@@ -178,19 +179,26 @@ async fn reply_to_setup(
     else {
         return Err(refused);
     };
-    let mut taken = None;
-    match other {
-        _ if *profile == Profile::Avpf && matches!(code, 400 | 461) => *profile = Profile::Avp,
-        Some(other) if is_about_uri(*code) && !may_help_elsewhere(&refused.kind) => {
-            taken = Some(other.clone());
-            *control = other;
+    let first = control.clone();
+    let other = match *profile == Profile::Avpf && matches!(code, 400 | 461) {
+        true => {
+            *profile = Profile::Avp;
+            None
         }
-        _ => return Err(refused),
+        false if is_about_uri(*code) && !may_help_elsewhere(&refused.kind) => other,
+        false => return Err(refused),
+    };
+    for uri in other.into_iter().chain([first.clone()]) {
+        if let SessionRequest::Setup { control, .. } = &mut request {
+            control.clone_from(&uri);
+        }
+        match requester.send(request.clone()).reply().await {
+            Ok(reply) => return Ok((reply, (uri != first).then_some(uri))),
+            Err(again) if matches!(again.kind, FailureKind::Status { .. }) => {}
+            Err(_) => break,
+        }
     }
-    match requester.send(request).reply().await {
-        Ok(reply) => Ok((reply, taken)),
-        Err(_) => Err(refused),
-    }
+    Err(refused)
 }
 
 /// Whether a refusal of SETUP may mean its URI, whatever it says, and not the user, the transport or the
