@@ -6,6 +6,8 @@
 
 #[path = "one_of_four/ends.rs"]
 mod ends;
+#[path = "one_of_four/heads.rs"]
+mod heads;
 #[path = "one_of_four/urls.rs"]
 mod urls;
 

@@ -3,6 +3,7 @@
 //! The parser is strict: what it refuses here is a fault of the client under test. The builders are lax: they
 //! write whatever a test wants to see on the wire.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Header lines in the order of the wire; names compare without case.
@@ -376,8 +377,12 @@ impl Parser {
         let Some(head_len) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else {
             return self.check_unfinished();
         };
-        let head = std::str::from_utf8(&self.buffer[..head_len])
-            .map_err(|_| ParseError("the head is not UTF-8".to_owned()))?;
+        let head = &self.buffer[..head_len];
+        let head = match std::str::from_utf8(head) {
+            Ok(head) => Cow::Borrowed(head),
+            // Latin-1.
+            Err(_) => head.iter().copied().map(char::from).collect(),
+        };
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
         let headers = parse_headers(lines)?;

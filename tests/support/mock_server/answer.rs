@@ -310,7 +310,10 @@ impl State {
     }
 
     pub(super) fn new_session(&mut self, config: &Config, connection: usize, path: &str) -> usize {
-        let own_id = self.new_id();
+        let mut own_id = self.new_id();
+        if config.habits.latin1 {
+            own_id.push('\u{e9}');
+        }
         let id = config.habits.session_id.clone().unwrap_or(own_id);
         self.view.sessions.push(SessionView {
             id,

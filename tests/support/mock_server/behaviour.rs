@@ -107,6 +107,8 @@ pub enum Behaviour {
     CloseOnAccept,
     /// Nothing is read any more after so many requests of a connection, until `release()`.
     StopReadingAfter(usize),
+    /// Heads are in Latin-1, and every session id has a letter of it.
+    Latin1,
     /// A line for every answer, such as `Server: gortsplib`.
     Header(String, String),
 }
@@ -186,6 +188,7 @@ pub(super) struct Habits {
     pub(super) eof_on_accept: bool,
     pub(super) close_on_accept: bool,
     pub(super) stop_reading_after: Option<usize>,
+    pub(super) latin1: bool,
     pub(super) headers: Vec<(String, String)>,
 }
 
@@ -235,6 +238,7 @@ impl Default for Habits {
             eof_on_accept: false,
             close_on_accept: false,
             stop_reading_after: None,
+            latin1: false,
             headers: Vec::new(),
         }
     }
@@ -332,6 +336,7 @@ impl Habits {
             Behaviour::EofOnAccept => self.eof_on_accept = true,
             Behaviour::CloseOnAccept => self.close_on_accept = true,
             Behaviour::StopReadingAfter(requests) => self.stop_reading_after = Some(requests),
+            Behaviour::Latin1 => self.latin1 = true,
             Behaviour::Header(name, value) => self.headers.push((name, value)),
         }
     }
@@ -348,6 +353,8 @@ pub enum Reaction {
     Raw(Vec<u8>),
     /// The ordinary answer, changed on its way out.
     Edit(Arc<dyn Fn(&mut Response) + Send + Sync>),
+    /// The ordinary answer, its bytes changed on their way out.
+    Rewrite(fn(&[u8]) -> Vec<u8>),
     /// 401 for every user: none may see this camera.
     Unauthorized,
     /// These bytes, then the ordinary answer: garbage, 1xx, a request of the server.
@@ -440,6 +447,7 @@ impl fmt::Debug for Reaction {
             Self::HalfClose => "HalfClose",
             Self::Teardown => "Teardown",
             Self::Goodbye => "Goodbye",
+            Self::Rewrite(_) => "Rewrite",
         };
         f.write_str(name)
     }
@@ -450,6 +458,7 @@ impl fmt::Debug for Reaction {
 pub struct Rule {
     method: String,
     camera: Option<String>,
+    scheme: Option<String>,
     control: Option<String>,
     skip: usize,
     times: usize,
@@ -462,6 +471,7 @@ impl Rule {
         Self {
             method: method.to_owned(),
             camera: None,
+            scheme: None,
             control: None,
             skip: 0,
             times: usize::MAX,
@@ -472,6 +482,12 @@ impl Rule {
     /// Only when the URI is of this camera.
     pub fn camera(mut self, path: &str) -> Self {
         self.camera = Some(path.to_owned());
+        self
+    }
+
+    /// Only when the URI is of this scheme.
+    pub fn scheme(mut self, scheme: &str) -> Self {
+        self.scheme = Some(format!("{scheme}://"));
         self
     }
 
@@ -501,6 +517,7 @@ impl Rule {
         let control = self.control.as_deref().unwrap_or_default();
         let is_for = (self.method == "*" || self.method == request.method)
             && (self.camera.is_none() || self.camera.as_deref() == camera)
+            && (self.scheme.as_deref()).is_none_or(|scheme| request.uri.starts_with(scheme))
             && request.uri.ends_with(control);
         if !is_for || self.times == 0 {
             return None;

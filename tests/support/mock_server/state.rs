@@ -48,6 +48,14 @@ impl Answer {
     }
 }
 
+/// A text of UTF-8 in Latin-1.
+fn in_latin1(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    text.chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+        .collect()
+}
+
 /// What a request comes to on the wire.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -248,6 +256,12 @@ impl State {
                     .iter_mut()
                     .for_each(|response| edit(response));
             }
+            Some(Reaction::Rewrite(rewrite)) => {
+                answer = ordinary(self);
+                let response = answer.response.take();
+                let bytes = response.map(|response| rewrite(&response.to_bytes()));
+                answer.before.extend(bytes.unwrap_or_default());
+            }
             Some(Reaction::Unauthorized) => {
                 let guard = &self.peers[connection].guard;
                 let challenge = guard.challenge(config.auth.as_ref(), connection);
@@ -293,6 +307,11 @@ impl State {
         }
         if answer.closes {
             ends = Ends::Both;
+        }
+        if config.habits.latin1 {
+            let response = answer.response.take();
+            let bytes = response.map(|response| in_latin1(&response.to_bytes()));
+            answer.before.extend(bytes.unwrap_or_default());
         }
         let mut bytes = answer.into_bytes();
         bytes.append(&mut self.peers[connection].swapped);
