@@ -8,6 +8,9 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Departures {
     stays: BTreeMap<String, Stay>,
+    /// When a user began to tear down the session of this id on this connection. The log calls sessions
+    /// otherwise, and tells the end alone.
+    torn_down: BTreeMap<(u64, String), Instant>,
     shut_down: Option<Instant>,
 }
 
@@ -34,12 +37,10 @@ impl Departures {
         }
     }
 
-    /// A user has its session of a camera torn down. Which one that is, only one that is alone tells.
-    pub(crate) fn tear_down(&mut self, connection: u64, path: &str) {
-        let staying = self.of_mut(connection, path).filter(|s| s.left.is_none());
-        if let [stay] = staying.collect::<Vec<_>>().as_mut_slice() {
-            stay.left = Some(Instant::now());
-        }
+    /// A user has its session torn down.
+    pub(crate) fn tear_down(&mut self, connection: u64, id: String) {
+        let torn_down = self.torn_down.entry((connection, id));
+        torn_down.or_insert_with(Instant::now);
     }
 
     /// All leave.
@@ -47,11 +48,13 @@ impl Departures {
         self.shut_down.get_or_insert_with(Instant::now);
     }
 
-    /// When the sessions of a camera left a connection.
-    pub(crate) fn of(&mut self, connection: u64, path: &str) -> Vec<Instant> {
+    /// When the session of this id left a connection, or sessions of its camera did.
+    pub(crate) fn of(&mut self, connection: u64, id: &str, path: &str) -> Vec<Instant> {
         let shut_down = self.shut_down;
+        let torn_down = self.torn_down.get(&(connection, id.to_owned())).copied();
         let left = |stay: &mut Stay| stay.left.into_iter().chain(shut_down).min();
-        self.of_mut(connection, path).filter_map(left).collect()
+        let of_camera = self.of_mut(connection, path).filter_map(left);
+        of_camera.chain(torn_down).collect()
     }
 
     fn of_mut(&mut self, connection: u64, path: &str) -> impl Iterator<Item = &mut Stay> {

@@ -473,7 +473,7 @@ impl World {
             .sessions()
             .iter()
             .filter(|session| session.connection == peer)
-            .filter(|session| !self.is_given_up(wire, closed, &session.camera))
+            .filter(|session| !self.is_given_up(wire, closed, &session.id, &session.camera))
             .map(|session| session.id.clone())
             .collect();
         let said_goodbye = |id: &str| {
@@ -502,7 +502,7 @@ impl World {
 
     /// Whether the client may close a wire without the TEARDOWN of a session: a DESCRIBE was unanswered
     /// there, from before the session left until the end, and for longer than a TEARDOWN waits.
-    fn is_given_up(&self, wire: usize, closed: Millis, path: &str) -> bool {
+    fn is_given_up(&self, wire: usize, closed: Millis, id: &str, path: &str) -> bool {
         let state = &self.wires[wire];
         let server = &self.servers[state.server];
         let Some(desk) = server.desks.get(&wire) else {
@@ -517,7 +517,8 @@ impl World {
             left + TEARDOWN_TIMEOUT <= closed && desk.describes.iter().any(is_unanswered)
         };
         // Of several sessions of a camera the log does not tell which one is meant.
-        let left = self.heard().departures.of(state.connection, path);
+        let departures = &mut self.heard().departures;
+        let left = departures.of(state.connection, id, path);
         // Answers in order: anything may follow its DESCRIBE.
         server.family != Family::Gst && left.into_iter().any(|at| waited_in_vain(self.millis(at)))
     }

@@ -172,11 +172,9 @@ impl Actor {
 
     fn tell_departure(&self, monitor: &SessionMonitor) {
         let world = self.scene.net.world();
-        let path = world.servers[self.user.server]
-            .family
-            .path(self.user.camera);
-        if let Some(connection) = monitor.stats().connection {
-            world.heard().departures.tear_down(connection, &path);
+        let stats = monitor.stats();
+        if let (Some(connection), Some(id)) = (stats.connection, stats.session_id) {
+            world.heard().departures.tear_down(connection, id);
         }
     }
 
