@@ -236,10 +236,12 @@ impl Actor {
         world
             .trace
             .note(now, "packet of user", self.number, &packet.payload);
-        let is_spoilt = world
-            .wires
-            .iter()
-            .any(|wire| Some(wire.connection) == seen.connection && wire.is_corrupted);
+        // Which connection it has moved to, a packet does not tell.
+        seen.has_moved |= packet.discontinuity;
+        let is_spoilt = world.wires.iter().any(|wire| {
+            let may_be_its = seen.has_moved || Some(wire.connection) == seen.connection;
+            wire.server == self.user.server && wire.is_corrupted && may_be_its
+        });
         let family = world.servers[self.user.server].family;
         if is_spoilt {
             return world.coverage.hit("packet not judged");
@@ -365,6 +367,8 @@ impl Actor {
 #[derive(Debug, Default)]
 struct Seen {
     connection: Option<u64>,
+    /// Its packets may come on another connection by now.
+    has_moved: bool,
     /// The index of the next packet of each stream.
     next: Vec<u32>,
     taken: u64,
