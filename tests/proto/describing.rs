@@ -179,6 +179,23 @@ fn f29_a_teardown_behind_a_describe_is_given_up_after_its_time_and_its_channels_
     assert_eq!(methods(&mut sim), ["TEARDOWN"]);
 }
 
+/// The connection may be closed meanwhile, and the server would keep the session.
+#[test]
+fn f29_a_teardown_that_was_given_up_does_not_wait_its_turn_where_one_request_goes_at_a_time() {
+    let serial = ConnectionConfig {
+        is_serial: true,
+        ..config()
+    };
+    let (mut sim, first, _) = describing_beside_one_that_plays(serial);
+    let third = sim.open("rtsp://nvr/3");
+    sim.setup(third, "rtsp://nvr/3/track1");
+    sim.teardown(first);
+    sim.advance(2 * SECOND);
+    sim.expect_nothing_sent();
+    described(&mut sim, 3);
+    assert_eq!(methods(&mut sim), ["SETUP", "TEARDOWN"]);
+}
+
 /// A server with a realm for each camera answers 401, and takes its time for the DESCRIBE that follows.
 #[test]
 fn f29_a_teardown_goes_before_a_describe_that_is_sent_again() {

@@ -172,7 +172,7 @@ impl Connection {
         let may_repeat = |draft: &Draft| self.is_admitted(draft) && !self.is_barred(draft);
         if let Some(at) = retries.iter().position(may_repeat) {
             let retry = retries.get(at);
-            let may_go = retry.is_some_and(|it| !is_held || it.purpose == Purpose::Teardown);
+            let may_go = retry.is_some_and(|it| !is_held || it.method == Method::Teardown);
             if retry.is_some_and(|it| it.method == Method::Describe)
                 && let Some(teardown) = self.teardown_before_describe(now)
             {
@@ -188,7 +188,7 @@ impl Connection {
         }
         let may_send = |draft: &Draft| {
             self.may_send(now, draft)
-                && (!is_held || draft.purpose == Purpose::Teardown)
+                && (!is_held || draft.method == Method::Teardown)
                 && self.is_admitted(draft)
         };
         // Requests that may not follow a DESCRIBE go before it.
