@@ -291,6 +291,11 @@ impl ChannelTable {
         self.sources_of(session).for_each(|s| s.on_begun(now));
     }
 
+    /// A session's PAUSE is sent.
+    pub(crate) fn on_pausing(&mut self, session: SessionKey) {
+        self.sources_of(session).for_each(Sources::on_pausing);
+    }
+
     /// The server has paused a session.
     pub(crate) fn on_paused(&mut self, session: SessionKey) {
         self.sources_of(session).for_each(Sources::on_paused);
@@ -307,7 +312,7 @@ impl ChannelTable {
         let starts: Vec<Start> = infos.iter().filter_map(Start::of).collect();
         for sources in self.sources_of(session) {
             sources.on_begun(now);
-            sources.on_started(&starts);
+            sources.on_started(now, &starts);
         }
         self.starts.retain(|(owner, _)| *owner != session);
         if !starts.is_empty() {

@@ -373,6 +373,9 @@ impl Connection {
         let cseq = self.requests.insert(draft.clone(), answered, now);
         self.authorizer.on_written(now, cseq, answered);
         self.counters.requests += 1;
+        if let (Purpose::Pause, Some(key)) = (&draft.purpose, draft.session) {
+            self.channels.on_pausing(key);
+        }
 
         let from = self.out.len();
         let uri = uri::wire(&draft.url);

@@ -209,6 +209,8 @@ pub(crate) struct Sources {
     is_answered: bool,
     /// The client has paused the session: that its source is silent means nothing.
     is_paused: bool,
+    /// PAUSE was sent, and may be answered late or never.
+    is_pausing: bool,
     latched: Option<Latched>,
     ousted: Option<Ousted>,
     /// A server has few dead sessions at once.
@@ -253,11 +255,17 @@ impl Sources {
     /// The server works on PLAY: from now on it may send.
     pub(crate) fn on_begun(&mut self, now: Instant) {
         self.begun.get_or_insert(now);
+        self.is_pausing = false;
         if std::mem::take(&mut self.is_paused)
             && let Some(latched) = &mut self.latched
         {
             latched.last_heard = now;
         }
+    }
+
+    /// PAUSE is sent.
+    pub(crate) fn on_pausing(&mut self) {
+        self.is_pausing = true;
     }
 
     /// PAUSE is answered.
@@ -266,8 +274,10 @@ impl Sources {
     }
 
     /// The answer to PLAY has come.
-    pub(crate) fn on_started(&mut self, starts: &[Start]) {
-        self.is_answered = true;
+    pub(crate) fn on_started(&mut self, now: Instant, starts: &[Start]) {
+        if !std::mem::replace(&mut self.is_answered, true) {
+            self.begun = Some(now);
+        }
         if let Some(latched) = &mut self.latched
             && starts.iter().any(|start| start.fits(latched.first))
         {
@@ -386,7 +396,12 @@ impl Sources {
             }
             None if standing == SourceStanding::Stray => {
                 let begun = self.begun.unwrap_or(now);
-                now.saturating_duration_since(begun) >= SILENCE
+                // A server that has not answered may not have read PLAY.
+                let silence = match self.is_answered {
+                    true => SILENCE,
+                    false => STRAY_SILENCE,
+                };
+                now.saturating_duration_since(begun) >= silence
             }
             // A stray may come between PLAY and its answer.
             None => {
@@ -399,7 +414,7 @@ impl Sources {
                     false => now.saturating_duration_since(latched.last_heard),
                 };
                 let is_over = match standing {
-                    SourceStanding::Stray => silence >= STRAY_SILENCE,
+                    SourceStanding::Stray => silence >= STRAY_SILENCE && !self.is_pausing,
                     _ if is_any => {
                         is_known && (silence >= latched.patience() || self.is_held_full(bytes))
                     }

@@ -36,7 +36,7 @@ impl SentStream {
 
     fn begun(mut self) -> Self {
         self.sources.on_begun(self.begin);
-        self.sources.on_started(&[]);
+        self.sources.on_started(self.begin, &[]);
         self
     }
 
@@ -46,7 +46,7 @@ impl SentStream {
             timestamp,
         };
         self.starts = vec![start];
-        self.sources.on_started(&self.starts);
+        self.sources.on_started(self.begin, &self.starts);
     }
 
     /// True if a packet is accepted after so many milliseconds.
@@ -399,6 +399,40 @@ fn reports_are_taken_from_the_streams_source_alone() {
     assert!(stream.takes(1, CAMERA, 1));
     assert!(stream.sources.admit_report(CAMERA));
     assert!(!stream.sources.admit_report(AGAIN));
+}
+
+/// A server that reads nothing for a while: what comes meanwhile is of the dead.
+#[test]
+fn a_stray_waits_longer_while_play_is_not_answered() {
+    let mut stream = SentStream::policed();
+    assert!(!stream.takes(0, DEAD, 1), "before PLAY");
+    stream.sources.on_begun(stream.begin);
+    for at in (100..8_000).step_by(100) {
+        assert!(!stream.takes(at, DEAD, 2), "{at}");
+    }
+    let answered = stream.begin + 8 * SECOND;
+    stream.sources.on_started(answered, &[]);
+    assert!(!stream.takes(8_010, DEAD, 3), "the own source comes now");
+    assert!(
+        stream.takes(10_000, DEAD, 4),
+        "it may be of the same camera"
+    );
+    let mut unanswered = SentStream::policed();
+    unanswered.sources.note_stray(DEAD);
+    unanswered.sources.on_begun(unanswered.begin);
+    assert!(unanswered.takes(10_000, DEAD, 1), "and not for ever");
+}
+
+#[test]
+fn a_stray_does_not_take_over_once_pause_is_sent_answered_or_not() {
+    let mut stream = SentStream::policed().begun();
+    assert!(stream.takes(0, CAMERA, 1));
+    stream.sources.note_stray(DEAD);
+    stream.sources.on_pausing();
+    assert!(!stream.takes(20_000, DEAD, 1));
+    assert!(stream.takes(20_010, CAMERA, 2), "it was not paused");
+    stream.sources.on_begun(stream.begin + 20 * SECOND);
+    assert!(stream.takes(40_000, DEAD, 2));
 }
 
 #[test]
