@@ -307,8 +307,9 @@ async fn sessions_described_on_describe_only_connections_play_on_those_that_coun
         assert_own_media(&server, &mut sessions).await;
         assert!(server.wait_until(|view| view.open_connections <= 4, PATIENCE));
         let view = server.view();
-        // Four that count, four beside them, and one on which a camera is described once more.
-        assert!(view.most_open_connections <= 9, "{view:?}");
+        // Four that count, one for each session that waits, and one on which a camera is described once
+        // more.
+        assert!(view.most_open_connections <= 17, "{view:?}");
         assert!(view.most_open_connections > 4, "{view:?}");
         assert_eq!(view.playing(), 16);
         assert_clean(&server);

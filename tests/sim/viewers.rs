@@ -31,6 +31,11 @@ impl Viewers {
             .runtime(Handle::current())
             .network(network)
             .build();
+        Self::of(mux, net, cameras, until)
+    }
+
+    /// Others of a multiplexer.
+    pub(crate) fn of(mux: Mux, net: &Arc<Net>, cameras: u32, until: Millis) -> Self {
         Self {
             mux,
             executor: Executor::new(cameras as usize),

@@ -17,7 +17,7 @@ use crate::mux::{
     server_key::ConnectionKey,
 };
 
-/// How long no describe-only connection is made to a server that did not accept one.
+/// How long no more describe-only connections are made to a server than it had when it did not accept one.
 const RETRY: Duration = Duration::from_secs(10 * 60);
 
 impl ConnectionPool {
@@ -35,9 +35,13 @@ impl ConnectionPool {
         if state.table.retire(driver.id) {
             driver.send(Command::Close);
         }
+        let now = clock::now();
+        let taken = state.table.open_describe_only(&driver.server);
         let server = state.server(&driver.server);
-        server.no_describe_only_before = Some(clock::now() + RETRY);
-        server.has_served_describe_only = false;
+        let cap = server.describe_only_cap.filter(|(_, until)| now < *until);
+        let taken = cap.map_or(taken, |(cap, _)| cap.min(taken));
+        server.describe_only_cap = Some((taken, now + RETRY));
+        server.has_served_describe_only &= taken > 0;
         server.notify();
     }
 

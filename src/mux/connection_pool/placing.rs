@@ -78,14 +78,13 @@ impl PoolState {
             shared_with,
             ceiling,
             describes,
-            // As many as others, where there is a limit. Without one each session gets a connection
-            // that counts.
+            // Without a limit each session gets a connection that counts.
             describe_only: checkout.is_spread.then(|| {
-                let may = server.may_describe_only(now)
-                    && pooling.multiplex == Multiplex::Auto
+                let may = pooling.multiplex == Multiplex::Auto
                     && !checkout.is_kept_pooled
                     && !checkout.no_new_connection;
-                max * u32::from(may)
+                let most = may.then(|| server.most_describe_only(now, max));
+                most.unwrap_or_default()
             }),
             // A DESCRIBE on a connection of its own is soon over; where others play it might cost
             // them their connection.

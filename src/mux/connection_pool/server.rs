@@ -7,7 +7,7 @@ use crate::mux::{
     driver::{Command, DriverHandle},
     event::SharingVerdict,
     policy::{
-        placement::Unanswered,
+        placement::{Unanswered, most_describe_only},
         server_speed::ServerSpeed,
         sharing::{
             Sharing,
@@ -39,8 +39,9 @@ pub(super) struct Server {
     pub(super) rests_until: Option<Instant>,
     /// When the pool last reported that a limit of the user prevents a move.
     pub(super) limit_told: Option<Instant>,
-    /// Until when no describe-only connection is made: the server did not take one.
-    pub(super) no_describe_only_before: Option<Instant>,
+    /// So many describe-only connections the server was seen to take, and how long that holds: it did
+    /// not take one more.
+    pub(super) describe_only_cap: Option<(u32, Instant)>,
     /// It has answered on a describe-only connection, and so has room for them.
     pub(super) has_served_describe_only: bool,
     pub(super) unanswered: Unanswered,
@@ -106,14 +107,16 @@ impl Server {
         self.describes_took.iter().all(Option::is_some) && !self.speed.is_slow_to_describe()
     }
 
-    /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and
-    /// the server was never full.
-    pub(super) fn may_describe_only(&self, now: Instant) -> bool {
-        self.speed.is_worth_describe_only()
-            && !self.sharing.has_said_full
-            && self
-                .no_describe_only_before
-                .is_none_or(|before| now >= before)
+    /// How many describe-only connections the server may have for a session whose user allows `limit` of
+    /// those that count: none unless one DESCRIBE takes so long that they pay, nor once the server was
+    /// full.
+    pub(super) fn most_describe_only(&self, now: Instant, limit: u32) -> u32 {
+        if !self.speed.is_worth_describe_only() || self.sharing.has_said_full {
+            return 0;
+        }
+        let cap = self.describe_only_cap.filter(|(_, until)| now < *until);
+        cap.map_or(u32::MAX, |(cap, _)| cap)
+            .min(most_describe_only(limit))
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<()> {

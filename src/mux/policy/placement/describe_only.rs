@@ -169,8 +169,24 @@ pub(crate) struct RejoinInput {
 // several connections at a time (live555: 100 ms): which connection describes one of them soonest.
 //
 // Where the connections that count do not suffice, describe-only connections are made beside them.
-// They do not count against the user's limit, since no session stays there; but there are no more of
-// them than the limit allows of the connections that count.
+// They do not count against the user's limit, since no session stays there, and each is closed as soon
+// as its sessions are described.
+
+/// One for each of 16 sessions that start together, less those on connections that count: a round of
+/// DESCRIBEs less than with four of them.
+const MOST_DESCRIBE_ONLY: u32 = 16;
+
+/// A user who allows fewer connections than by default has a reason.
+const USUAL_LIMIT: u32 = 4;
+
+/// How many describe-only connections a server may have where the user allows `limit` of those that
+/// count.
+pub(crate) fn most_describe_only(limit: u32) -> u32 {
+    match limit < USUAL_LIMIT {
+        true => limit,
+        false => limit.max(MOST_DESCRIBE_ONLY),
+    }
+}
 
 /// A place, and what makes one better than another: sessions that queue up there, then its kind.
 pub(super) type Ranked = ((u32, u8, u32, ConnectionId), Choice);
@@ -268,6 +284,14 @@ impl<C, W> Table<C, W> {
         })
     }
 
+    /// Describe-only connections that the server has taken.
+    pub(crate) fn open_describe_only(&self, server: &ServerId) -> u32 {
+        let open = self.entries_of(server).filter(|(_, entry)| {
+            entry.purpose == ConnectionPurpose::DescribeOnly && entry.phase == ConnectionState::Open
+        });
+        u32::try_from(open.count()).unwrap_or(u32::MAX)
+    }
+
     /// Whether a session of the server still waits to be described.
     pub(crate) fn is_describing(&self, server: &ServerId) -> bool {
         self.entries_of(server)
@@ -346,7 +370,7 @@ mod spread_tests {
             is_dedicated: false,
             shared_with: SharedWith::NotPlaying,
             describes: DescribeMode::Separate,
-            describe_only: Some(limit),
+            describe_only: Some(most_describe_only(limit)),
             ceiling: SESSION_CEILING,
             overflows: true,
             patient: true,
@@ -395,10 +419,19 @@ mod spread_tests {
     }
 
     #[test]
-    fn sixteen_are_described_over_eight_connections() {
-        assert_eq!(spread(16, &request(4)), (vec![2; 4], vec![2; 4]));
-        assert_eq!(spread(64, &request(4)), (vec![8; 4], vec![8; 4]));
+    fn each_of_sixteen_is_described_on_a_connection_of_its_own() {
+        let one_each = vec![1; 11];
+        assert_eq!(spread(16, &request(4)), (vec![2, 1, 1, 1], one_each));
+        let (pooled, beside) = spread(64, &request(4));
+        assert_eq!((pooled.len(), beside.len()), (4, 16));
+        assert!(pooled.iter().chain(&beside).all(|load| *load <= 4));
+    }
+
+    #[test]
+    fn a_lower_limit_than_usual_holds_for_connections_of_both_kinds() {
         assert_eq!(spread(16, &request(1)), (vec![8], vec![8]));
+        let (pooled, beside) = spread(16, &request(2));
+        assert_eq!((pooled.len(), beside.len()), (2, 2));
     }
 
     #[test]

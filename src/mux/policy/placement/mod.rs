@@ -24,7 +24,7 @@ use crate::mux::{
 };
 
 pub(crate) use self::{
-    describe_only::{RejoinInput, Unanswered},
+    describe_only::{RejoinInput, Unanswered, most_describe_only},
     request::{
         ConnectionPurpose, DescribeMode, Isolation, Placement, PlacementRequest, SharedWith,
         TableEntry, terms,
