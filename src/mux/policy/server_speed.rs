@@ -35,8 +35,8 @@ pub(crate) struct ServerSpeed {
     /// How long the server works for one session, on the requests that no request of another session
     /// can overtake.
     pub(crate) work_per_session: Option<Duration>,
-    /// For the DESCRIBE that was answered last among those that were alone on their connection. Not
-    /// remembered from run to run.
+    /// For the DESCRIBE that was answered last among those that were alone on their connection. From run to
+    /// run it is remembered whether that is long.
     pub(crate) describe: Option<Duration>,
     /// It loses requests unless they come one at a time.
     pub(crate) is_serial: bool,

@@ -24,6 +24,8 @@ const UNKNOWN: &str = "unknown";
 const SERIAL: &str = "serial";
 /// It announces sources that do not come.
 const DISBELIEVED: &str = "disbelieved";
+/// Its DESCRIBEs are what takes so long.
+const SLOW_TO_DESCRIBE: &str = "slow-describes";
 /// Written for servers that work in order, and for live555 before it was known that it does not.
 const IN_BAND: &str = "in-band";
 const STANDS: &str = "stands";
@@ -67,11 +69,16 @@ pub(crate) fn line(
     let micros =
         |time: Option<Duration>| time.map_or("-".to_owned(), |t| t.as_micros().to_string());
     let (round_trip, work) = (micros(speed.round_trip), micros(speed.work_per_session));
-    let habits = match (speed.is_serial, sharing.is_ssrc_disproved) {
-        (false, false) => "-".to_owned(),
-        (true, false) => SERIAL.to_owned(),
-        (false, true) => DISBELIEVED.to_owned(),
-        (true, true) => format!("{SERIAL}+{DISBELIEVED}"),
+    let habits = [
+        (SERIAL, speed.is_serial),
+        (DISBELIEVED, sharing.is_ssrc_disproved),
+        (SLOW_TO_DESCRIBE, speed.is_worth_describe_only()),
+    ];
+    let habits = habits.iter().filter(|(_, has)| *has);
+    let habits: Vec<&str> = habits.map(|(habit, _)| *habit).collect();
+    let habits = match habits.as_slice() {
+        [] => "-".to_owned(),
+        habits => habits.join("+"),
     };
     Some(format!(
         "{verdict} {server} {seconds} {denials} {evidence} {describes} {round_trip} {work} {habits} \
@@ -126,6 +133,7 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         round_trip,
         work_per_session,
         is_serial: has_habit(SERIAL),
+        describe: work_per_session.filter(|_| has_habit(SLOW_TO_DESCRIBE)),
         ..ServerSpeed::default()
     };
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
@@ -216,6 +224,21 @@ mod tests {
             let line = line(&camera, &sharing, &speed, now()).unwrap();
             let read = parse_line(&line, now());
             assert_eq!(read, Some((camera, sharing, speed)), "{line}");
+        }
+    }
+
+    #[test]
+    fn that_it_is_the_describes_that_take_long_is_remembered_with_a_yes() {
+        let mut yes = Sharing::default();
+        yes.on_shared(now().monotonic);
+        let server = ServerId::new("nvr", 554).unwrap();
+        for took in [30, 101].map(Duration::from_millis) {
+            let mut speed = ServerSpeed::default();
+            speed.on_described(took);
+            let line = line(&server, &yes, &speed, now()).unwrap();
+            let (.., read) = parse_line(&line, now()).unwrap();
+            let pays = speed.is_worth_describe_only();
+            assert_eq!(read.is_worth_describe_only(), pays, "{line}");
         }
     }
 
