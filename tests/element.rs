@@ -39,6 +39,8 @@ mod managers;
 mod media;
 #[path = "element/no_threads.rs"]
 mod no_threads;
+#[path = "element/not_live.rs"]
+mod not_live;
 #[path = "element/odd_camera.rs"]
 mod odd_camera;
 #[path = "element/odd_media.rs"]
@@ -47,12 +49,16 @@ mod odd_media;
 mod odd_of_sixteen;
 #[path = "element/odd_packets.rs"]
 mod odd_packets;
+#[path = "element/on_bye.rs"]
+mod on_bye;
 #[path = "element/one_camera.rs"]
 mod one_camera;
 #[path = "element/one_id.rs"]
 mod one_id;
 #[path = "element/one_of_four.rs"]
 mod one_of_four;
+#[path = "element/onvif.rs"]
+mod onvif;
 #[path = "element/pads.rs"]
 mod pads;
 #[path = "element/player.rs"]
@@ -71,6 +77,8 @@ mod refusals;
 mod relinking;
 #[path = "element/secrets.rs"]
 mod secrets;
+#[path = "element/seeking.rs"]
+mod seeking;
 #[path = "element/sharing.rs"]
 mod sharing;
 #[path = "element/states.rs"]

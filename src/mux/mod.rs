@@ -119,8 +119,8 @@ pub use self::{
     },
     policy::redial::RetryBounds,
     proto::{
-        Counters, Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant,
-        wire::rtp::RtpHeader,
+        Counters, Credentials, MediaStream, PacketKind, PlayAnswer, PlayHeaders, Presentation,
+        RtpInfo, StreamGrant, wire::rtp::RtpHeader,
     },
     session::{
         RtcpSender, Session,

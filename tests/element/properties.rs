@@ -12,11 +12,8 @@ fn make(name: &str) -> gst::Element {
 }
 
 /// Properties of `rtspsrc` that are not there yet.
-const TO_COME: [&str; 9] = [
+const TO_COME: [&str; 6] = [
     "backchannel",
-    "is-live",
-    "onvif-mode",
-    "onvif-rate-control",
     "rtp-blocksize",
     "tcp-timestamp",
     "client-managed-mikey",

@@ -458,6 +458,7 @@ impl Player {
             ["setup", which] => vec![camera.setup(which)?],
             ["setup-all"] => camera.setup_all()?,
             ["play"] => vec![camera.play()],
+            ["seek", range] => vec![camera.seek(range)],
             ["pause"] => vec![SessionRequest::Pause],
             ["teardown"] => {
                 camera.has_left = true;
@@ -517,6 +518,14 @@ impl Camera {
             sources: SourcePolicy::of_tool(presentation.tool.as_deref()),
         };
         Ok(presentation.streams.iter().map(setup).collect())
+    }
+
+    fn seek(&self, range: &str) -> SessionRequest {
+        let mut request = self.play();
+        if let SessionRequest::Play { range: asked, .. } = &mut request {
+            *asked = PlayRange::Given([("Range", range.to_owned())].into());
+        }
+        request
     }
 
     fn play(&self) -> SessionRequest {

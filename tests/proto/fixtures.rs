@@ -117,6 +117,7 @@ transcripts! {
     realm_of_the_server
     resume_454_loses_session
     second_session_ignored
+    seek
     server_redirect
     server_teardown
     session_id_comes_again

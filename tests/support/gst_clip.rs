@@ -145,6 +145,32 @@ impl Clip {
     }
 }
 
+/// The first `frames` frames of camera 0 in a file, stamped.
+pub(crate) fn record(frames: u64, file: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    let clip = clips(1, (160, 120))?.remove(0);
+    let pipeline = gst::parse::launch(&format!(
+        "appsrc name=in format=time caps=video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate={FRAME_RATE}/1 \
+         ! h264parse ! mp4mux ! filesink location={}",
+        file.display()
+    ))?
+    .downcast::<gst::Pipeline>()
+    .map_err(|_| "not a pipeline")?;
+    let input = child::<gst_app::AppSrc>(&pipeline, "in")?;
+    pipeline.set_state(gst::State::Playing)?;
+    for frame in 0..frames {
+        input.push_buffer(clip.frame(frame))?;
+    }
+    input.end_of_stream()?;
+    let bus = pipeline.bus().ok_or("no bus")?;
+    let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+    pipeline.set_state(gst::State::Null)?;
+    match end.map(|end| end.type_()) {
+        Some(gst::MessageType::Eos) => Ok(()),
+        end => Err(format!("{end:?}").into()),
+    }
+}
+
 type Clips = HashMap<(Size, usize), Arc<Clip>>;
 
 /// The clips of cameras `0..cameras`. Encodes, in one go, those this process does not have yet.

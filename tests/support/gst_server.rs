@@ -25,6 +25,7 @@ pub(crate) mod clip;
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -42,6 +43,9 @@ use clip::{Clip, Size};
 /// A path at which there is a mount whose medium cannot be made: DESCRIBE gives 503. Any path
 /// without a mount gives 404.
 pub(crate) const BROKEN: &str = "/broken";
+
+/// The path of the recording.
+pub(crate) const RECORDING: &str = "/recording";
 
 /// How long `stop` waits for connections and media to be gone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -173,9 +177,23 @@ pub(crate) struct Builder {
     session_timeout: Option<u32>,
     credentials: Option<(Auth, String, String)>,
     tls: Option<String>,
+    recording: Option<PathBuf>,
+    frames: u64,
 }
 
 impl Builder {
+    /// A medium ends behind so many frames, with RTCP BYE. Default: it does not.
+    pub(crate) fn frames(mut self, frames: u64) -> Self {
+        self.frames = frames;
+        self
+    }
+
+    /// A file that can be sought, at [`RECORDING`]: H.264 in MP4.
+    pub(crate) fn recording(mut self, file: PathBuf) -> Self {
+        self.recording = Some(file);
+        self
+    }
+
     /// Speaks TLS only, with the certificate and key of this PEM text.
     pub(crate) fn tls(mut self, identity: String) -> Self {
         self.tls = Some(identity);
@@ -322,13 +340,23 @@ impl Builder {
             let factory = self.factory(&format!("( {video} {audio} )"));
             let observed = Arc::clone(observed);
             let held = self.held.clone().filter(|(held, _)| *held == camera);
+            let frames = self.frames;
             factory.connect_media_configure(move |_, media| {
                 if let Some((_, gate)) = &held {
                     gate.pass();
                 }
-                configure(media, camera, &clip, &observed);
+                configure(media, camera, (&clip, frames), &observed);
             });
             mounts.add_factory(&format!("/cam/{camera}"), factory);
+        }
+        if let Some(file) = &self.recording {
+            let launch = format!(
+                "( filesrc location={} ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )",
+                file.display()
+            );
+            let factory = self.factory(&launch);
+            factory.set_shared(false);
+            mounts.add_factory(RECORDING, factory);
         }
         mounts.add_factory(
             BROKEN,
@@ -416,7 +444,7 @@ fn spawn(
 fn configure(
     media: &rtsp_server::RTSPMedia,
     camera: usize,
-    clip: &Arc<Clip>,
+    (clip, frames): (&Arc<Clip>, u64),
     observed: &Arc<Observed>,
 ) {
     observed.change(|counts| counts.media_now += 1);
@@ -427,21 +455,31 @@ fn configure(
     };
     if let Ok(appsrc) = clip::child(&bin, "video") {
         let clip = Arc::clone(clip);
-        feed(&appsrc, move |frame| clip.frame(frame));
+        feed(&appsrc, frames, move |frame| clip.frame(frame));
     }
     if let Ok(appsrc) = clip::child(&bin, "audio") {
-        feed(&appsrc, move |chunk| clip::audio_chunk(camera, chunk));
+        let chunks = frames.saturating_mul(2);
+        feed(&appsrc, chunks, move |chunk| {
+            clip::audio_chunk(camera, chunk)
+        });
     }
 }
 
 /// One buffer whenever the element has run dry.
-fn feed(appsrc: &gst_app::AppSrc, buffer: impl Fn(u64) -> gst::Buffer + Send + Sync + 'static) {
+fn feed(
+    appsrc: &gst_app::AppSrc,
+    count: u64,
+    buffer: impl Fn(u64) -> gst::Buffer + Send + Sync + 'static,
+) {
     let next = AtomicU64::new(0);
     appsrc.set_callbacks(
         gst_app::AppSrcCallbacks::builder()
             .need_data(move |appsrc, _| {
                 // An error says that the medium is being stopped.
-                let _ = appsrc.push_buffer(buffer(next.fetch_add(1, Ordering::Relaxed)));
+                let _ = match next.fetch_add(1, Ordering::Relaxed) {
+                    number if number < count => appsrc.push_buffer(buffer(number)),
+                    _ => appsrc.end_of_stream(),
+                };
             })
             .build(),
     );
@@ -520,6 +558,8 @@ impl GstServer {
             session_timeout: None,
             credentials: None,
             tls: None,
+            recording: None,
+            frames: u64::MAX,
         }
     }
 

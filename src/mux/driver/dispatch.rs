@@ -53,8 +53,10 @@ impl Driver {
         }
         // The counters are updated before the callers that may read them are notified.
         self.update_counters();
-        self.sessions.answer();
+        // A caller that hears of the answer finds all packets that came before it: a seek tells old ones by
+        // that.
         let handed_over = self.sessions.hand_over(clock::now());
+        self.sessions.answer();
         self.read_pacing
             .on_handed_over(handed_over, self.handle.budget.used());
     }

@@ -1,6 +1,6 @@
 //! Inputs of the core: names of sessions and requests, and what a session can ask for.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use rtsp_types::Method;
 use url::Url;
@@ -71,7 +71,7 @@ pub enum SessionRequest {
     Play {
         /// The aggregate control URL.
         aggregate: Url,
-        /// Where the first one begins.
+        /// Where it begins.
         range: PlayRange,
     },
     /// PAUSE of the session; it stays kept alive.
@@ -80,8 +80,8 @@ pub enum SessionRequest {
     Teardown,
 }
 
-/// The `Range` of a session's first PLAY. A later one has none: it resumes (RFC 2326 10.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where PLAY begins. Behind a PAUSE it resumes (RFC 2326 10.5), unless it is [`Given`](Self::Given).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PlayRange {
     /// `npt=0.000-`
     #[default]
@@ -90,7 +90,13 @@ pub enum PlayRange {
     Now,
     /// None.
     Unnamed,
+    /// A seek: by these headers, on a session that has played as well.
+    Given(PlayHeaders),
 }
+
+/// Names and values of the headers of a PLAY that say from where, how fast and how media is played:
+/// `Range`, `Scale`, `Speed`, `Rate-Control`, `Frames`.
+pub type PlayHeaders = Arc<[(&'static str, String)]>;
 
 /// The RTP profile of a stream (RFC 3551, 4585, 3711, 5124), which its SETUP names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

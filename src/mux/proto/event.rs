@@ -110,12 +110,25 @@ pub enum Reply {
     },
     /// Answer to SETUP.
     SetUp(StreamGrant),
-    /// Answer to PLAY: `RTP-Info`, empty where the server gives none.
-    Playing(Vec<RtpInfo>),
+    /// Answer to PLAY.
+    Playing(PlayAnswer),
     /// Answer to PAUSE.
     Paused,
     /// Answer to TEARDOWN.
     TornDown,
+}
+
+/// What the answer to PLAY says of the media. What the server leaves out is empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlayAnswer {
+    /// `RTP-Info`.
+    pub rtp_info: Vec<RtpInfo>,
+    /// `Range`: what is played, which need not be what was asked for.
+    pub range: Option<String>,
+    /// `Scale` (RFC 2326 12.34).
+    pub scale: Option<f64>,
+    /// `Speed` (RFC 2326 12.35).
+    pub speed: Option<f64>,
 }
 
 /// Shows nothing of a description: it may hold secrets, and its length tells enough.
@@ -124,7 +137,7 @@ impl fmt::Debug for Reply {
         match self {
             Self::Described { sdp, .. } => write!(f, "Described({} bytes)", sdp.len()),
             Self::SetUp(grant) => f.debug_tuple("SetUp").field(grant).finish(),
-            Self::Playing(info) => f.debug_tuple("Playing").field(info).finish(),
+            Self::Playing(answer) => f.debug_tuple("Playing").field(&answer.rtp_info).finish(),
             Self::Paused => f.write_str("Paused"),
             Self::TornDown => f.write_str("TornDown"),
         }

@@ -55,7 +55,8 @@ pub use self::{
         realms::Realms,
     },
     command::{
-        PlayRange, Profile, RequestId, SessionConfig, SessionKey, SessionRequest, SourcePolicy,
+        PlayHeaders, PlayRange, Profile, RequestId, SessionConfig, SessionKey, SessionRequest,
+        SourcePolicy,
     },
     connection::{
         Connection, ConnectionConfig,
@@ -65,8 +66,8 @@ pub use self::{
     },
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, Packet, PacketKind,
-        ProbeOutcome, Redirect, RedirectTime, Reply, Retirement, SharingViolation, StreamGrant,
-        Undescribed,
+        PlayAnswer, ProbeOutcome, Redirect, RedirectTime, Reply, Retirement, SharingViolation,
+        StreamGrant, Undescribed,
     },
     limits::{LimitExceeded, Limits, Timeouts},
     wire::{

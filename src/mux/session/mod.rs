@@ -27,7 +27,8 @@ use super::{
     driver::Report,
     error::{Error, ErrorKind},
     proto::{
-        PacketKind, Presentation, Redirect, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant,
+        PacketKind, PlayAnswer, PlayHeaders, PlayRange, Presentation, Redirect, Reply, SessionKey,
+        SessionRequest, StreamGrant,
     },
 };
 use crate::mux::{clock, ids::ConnectionId, release::lock};
@@ -40,7 +41,7 @@ pub struct Session {
     attachment: Attachment,
     presentation: Presentation,
     streams: Vec<StreamGrant>,
-    rtp_info: Vec<RtpInfo>,
+    play_answer: PlayAnswer,
     /// Packets that waited in the old place before the session moved.
     left: VecDeque<Packet>,
     /// Takes over when the connection is of no use any more.
@@ -66,14 +67,14 @@ impl Session {
             attachment,
             presentation,
             streams,
-            rtp_info,
+            play_answer,
         } = playing;
         Self {
             place: Arc::new(Mutex::new(attachment.requester())),
             attachment,
             presentation,
             streams: streams.grants,
-            rtp_info,
+            play_answer,
             left: VecDeque::new(),
             successor: None,
             is_redirected: false,
@@ -95,9 +96,9 @@ impl Session {
         &self.streams
     }
 
-    /// Where each stream starts, as the last PLAY's answer says; empty where it does not.
-    pub fn rtp_info(&self) -> &[RtpInfo] {
-        &self.rtp_info
+    /// Where each stream starts, and what is played, as the last PLAY's answer says.
+    pub fn play_answer(&self) -> &PlayAnswer {
+        &self.play_answer
     }
 
     /// The next packet. None once the session is over, see [`end_reason`](Self::end_reason).
@@ -320,7 +321,7 @@ impl Session {
         );
         self.successor = None;
         self.streams = playing.streams.grants;
-        (self.presentation, self.rtp_info) = (playing.presentation, playing.rtp_info);
+        (self.presentation, self.play_answer) = (playing.presentation, playing.play_answer);
         let mut old = std::mem::replace(&mut self.attachment, playing.attachment);
         let mut left = Vec::new();
         _ = old.consumer.poll_batch(context, &mut left);
@@ -377,15 +378,29 @@ impl Session {
     ///
     /// The server refused, or the connection ended.
     pub async fn play(&mut self) -> Result<(), Error> {
+        self.play_range(self.presentation.play_range()).await
+    }
+
+    /// Plays from where these headers say. Most servers take that of a session that is
+    /// [paused](Self::pause) only.
+    ///
+    /// # Errors
+    ///
+    /// The server refused, and the session is as it was; or the connection ended.
+    pub async fn play_from(&mut self, headers: PlayHeaders) -> Result<(), Error> {
+        self.play_range(PlayRange::Given(headers)).await
+    }
+
+    async fn play_range(&mut self, range: PlayRange) -> Result<(), Error> {
         let request = SessionRequest::Play {
             aggregate: self.presentation.aggregate.clone(),
-            range: self.presentation.play_range(),
+            range,
         };
         let joining = self.setup.joining(&self.attachment);
         let reply = self.request(request).await;
         drop(joining);
-        if let Reply::Playing(rtp_info) = reply? {
-            self.rtp_info = rtp_info;
+        if let Reply::Playing(answer) = reply? {
+            self.play_answer = answer;
         }
         Ok(())
     }

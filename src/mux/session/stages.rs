@@ -13,7 +13,7 @@ use crate::mux::{
     config::SessionOptions,
     connection_pool::{ConnectionPool, Intent},
     error::{Error, ErrorKind, Initiator},
-    proto::{Presentation, StreamGrant},
+    proto::{PlayHeaders, Presentation, StreamGrant},
 };
 
 /// A session that has done nothing yet.
@@ -155,10 +155,20 @@ impl Ready {
     ///
     /// The server refused, or the connection ended.
     pub async fn play(self) -> Result<Session, Error> {
+        self.play_from(None).await
+    }
+
+    /// The same, from where these headers say.
+    ///
+    /// # Errors
+    ///
+    /// As [`play`](Self::play).
+    pub async fn play_from(self, headers: Option<PlayHeaders>) -> Result<Session, Error> {
         let Self {
             attached,
             mut setup,
         } = self;
+        setup.begins_at = headers;
         let playing = setup.play(attached).await?;
         Ok(Session::new(playing, setup))
     }

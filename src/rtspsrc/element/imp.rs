@@ -33,7 +33,10 @@ use crate::{
         CAT, guard, lock,
         manager::{self, Manager},
         messages::{bus_queue, server},
-        session::control::{SessionControl, SessionPlan, TargetState},
+        session::{
+            control::{SessionControl, SessionPlan, TargetState},
+            seek::Seeking,
+        },
     },
 };
 
@@ -47,6 +50,8 @@ pub struct RtspMuxSrc {
     server_messages: Mutex<Option<server::Subscription>>,
     /// Set from READY to PAUSED until READY to NULL, which waits for the answer to its TEARDOWN.
     session: Mutex<Option<Arc<SessionControl>>>,
+    /// Its seeks.
+    seeking: Arc<Seeking>,
     /// From a context; `None`: that of the process.
     mux: Mutex<Option<Mux>>,
     /// No message of this element is posted any more.
@@ -164,7 +169,8 @@ impl ElementImpl for RtspMuxSrc {
                 // If this fails there will be no PAUSED to READY, which would end the session.
                 self.parent_change_state(transition)
                     .inspect_err(|_| drop(self.end()))?;
-                Ok(gst::StateChangeSuccess::NoPreroll)
+                self.aim(self.target_in_paused());
+                Ok(self.paused())
             }
             gst::StateChange::PausedToPlaying => {
                 let result = self.parent_change_state(transition);
@@ -172,9 +178,9 @@ impl ElementImpl for RtspMuxSrc {
                 result
             }
             gst::StateChange::PlayingToPaused => {
-                self.aim(TargetState::Paused);
+                self.aim(self.target_in_paused());
                 self.parent_change_state(transition)?;
-                Ok(gst::StateChangeSuccess::NoPreroll)
+                Ok(self.paused())
             }
             gst::StateChange::PausedToReady => self.stop(transition),
             gst::StateChange::ReadyToNull => {
@@ -197,6 +203,9 @@ impl ElementImpl for RtspMuxSrc {
 
     /// Pushes downstream events into the streams: EOS sent to the pipeline ends recordings properly.
     fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Seek {
+            return self.seeking.on_event(&event);
+        }
         if !event.is_downstream() {
             return self.parent_send_event(event);
         }
@@ -254,6 +263,22 @@ impl RtspMuxSrc {
         }
     }
 
+    /// A source that is not live plays in PAUSED as well: downstream takes what it needs.
+    fn target_in_paused(&self) -> TargetState {
+        match lock(&self.settings).is_live {
+            true => TargetState::Paused,
+            false => TargetState::Playing,
+        }
+    }
+
+    /// How the element has gone to PAUSED.
+    fn paused(&self) -> gst::StateChangeSuccess {
+        match self.target_in_paused() {
+            TargetState::Playing => gst::StateChangeSuccess::Success,
+            _ => gst::StateChangeSuccess::NoPreroll,
+        }
+    }
+
     fn aim(&self, target: TargetState) {
         if let Some(session) = self.session() {
             session.set(target);
@@ -303,6 +328,8 @@ impl RtspMuxSrc {
             options,
             intent,
             manager: settings.manager_settings(),
+            seeking: self.seeking.clone(),
+            onvif: settings.onvif_replay(),
             media_timeout: settings.media_timeout(),
             policy: settings.recovery_policy(),
         };
@@ -326,6 +353,7 @@ impl RtspMuxSrc {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         let manager = self.end();
+        self.seeking.reset();
         if let Some(manager) = &manager {
             manager.deactivate();
         }

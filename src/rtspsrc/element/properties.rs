@@ -83,6 +83,22 @@ pub enum OnStreamChange {
     Error,
 }
 
+/// `on-bye`: what an RTCP BYE means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxOnBye")]
+pub enum OnBye {
+    /// EOS where an end was announced or the server plays the same again; else the session is set up again.
+    #[default]
+    #[enum_value(name = "EOS for recordings, reconnect for cameras", nick = "auto")]
+    Auto,
+    /// EOS.
+    #[enum_value(name = "EOS", nick = "eos")]
+    Eos,
+    /// The session is set up again.
+    #[enum_value(name = "Reconnect", nick = "reconnect")]
+    Reconnect,
+}
+
 /// `buffer-mode` of `rtspsrc`, whose enumeration belongs to its plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxBufferMode")]
@@ -338,6 +354,14 @@ settings! {
     "max-ts-offset-adjustment" ParamSpecUInt64 max_ts_offset_adjustment_ns: u64 = 0,
         "Max Timestamp Offset Adjustment",
         "The maximum number of nanoseconds per frame that time stamp offsets may be adjusted (0 = no limit), with manager=rtpbin";
+    "onvif-mode" ParamSpecBoolean onvif_mode: bool = false,
+        "Onvif Mode", "Act as an ONVIF client";
+    "onvif-rate-control" ParamSpecBoolean onvif_rate_control: bool = true,
+        "Onvif Rate Control",
+        "When in onvif-mode, whether to set Rate-Control to yes or no; with no, the server sends as fast as it is read";
+    "is-live" ParamSpecBoolean is_live: bool = true,
+        "Is live",
+        "Whether to act as a live source; if not, the element has a connection of its own, from which it reads what downstream takes";
     "sdes" Structure sdes: Option<gst::Structure> = None,
         "SDES", "The SDES items of this session, with manager=rtpbin";
     // Without effect over TCP; where a value may have been set in the belief that it has one, the log says so.
@@ -424,6 +448,9 @@ settings! {
     "on-stream-change" Enum on_stream_change: OnStreamChange = OnStreamChange::default(),
         "On stream change",
         "What to do if the server describes other streams after a reconnect: go on with those that are still there and add pads for new ones, or post an error";
+    "on-bye" Enum on_bye: OnBye = OnBye::default(),
+        "On BYE",
+        "What an RTCP BYE means: auto is EOS where the description announces an end or the server plays the same again, and a loss elsewhere";
     // As long as a connection may be silent. Cameras that send less at night need more.
     "media-timeout" ParamSpecUInt64 media_timeout_ns: u64 = 20_000_000_000,
         "Media timeout",

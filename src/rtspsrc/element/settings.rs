@@ -8,12 +8,15 @@ use gst_rtsp::RTSPLowerTrans;
 use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
 
-use super::properties::{OnStreamChange, Settings, shown};
+use super::properties::{OnBye, OnStreamChange, Settings, shown};
 use crate::mux::{
     self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
-    recovery::RecoveryPolicy,
+    recovery::{ByePolicy, RecoveryPolicy},
 };
-use crate::rtspsrc::manager::{ManagerChoice, ManagerSettings};
+use crate::rtspsrc::{
+    manager::{ManagerChoice, ManagerSettings},
+    session::seek::OnvifReplay,
+};
 
 /// The value for a timeout of 0: long enough to be never, short enough to be added to any time.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -38,6 +41,11 @@ impl Settings {
         RecoveryPolicy {
             is_on: self.reconnect,
             follows_changes: self.on_stream_change == OnStreamChange::Follow,
+            on_bye: match self.on_bye {
+                OnBye::Auto => ByePolicy::Auto,
+                OnBye::Eos => ByePolicy::Eos,
+                OnBye::Reconnect => ByePolicy::Reconnect,
+            },
             attempts: u32::try_from(self.reconnect_attempts).ok(),
             bounds: mux::RetryBounds {
                 min: Duration::from_nanos(self.reconnect_min_delay_ns).min(NEVER),
@@ -46,13 +54,21 @@ impl Settings {
         }
     }
 
+    /// The rate control of ONVIF replay; `None` without it.
+    pub(crate) fn onvif_replay(&self) -> OnvifReplay {
+        self.onvif_mode.then_some(self.onvif_rate_control)
+    }
+
     /// What turns packets into buffers.
     pub(crate) fn manager_settings(&self) -> ManagerSettings {
         ManagerSettings {
             choice: match self.manager {
+                // As in rtspsrc: a jitterbuffer would take all there is.
+                _ if !self.is_live => ManagerChoice::Light,
                 ManagerChoice::Auto if self.needs_rtpbin() => ManagerChoice::Rtpbin,
                 choice => choice,
             },
+            follows_downstream: !self.is_live,
             latency_ms: self.latency_ms,
             sends_reports: self.do_rtcp,
             probation: self.probation,
@@ -87,6 +103,10 @@ impl Settings {
             idle_connection_timeout: Duration::from_nanos(self.idle_connection_timeout_ns),
             max_sessions_per_connection: self.max_sessions_per_connection,
         };
+        if !self.is_live {
+            options.pooling.multiplex = mux::Multiplex::Never;
+            options.overflow = mux::OverflowPolicy::Block;
+        }
         if options.blocks_others() {
             return Err(bad_setting(
                 "overflow-policy=block holds up the whole connection: it needs enable-connection-pooling=false or multiplex=never",

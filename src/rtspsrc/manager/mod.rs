@@ -52,6 +52,8 @@ pub(crate) struct ManagerSettings {
     /// `Auto` stands for the light one: the user asks for nothing that only rtpbin does.
     pub(crate) choice: ManagerChoice,
     pub(crate) latency_ms: u32,
+    /// Downstream decides how fast packets are taken, and not a clock.
+    pub(crate) follows_downstream: bool,
     /// Receiver reports go to the server.
     pub(crate) sends_reports: bool,
     /// Packets in order until rtpbin accepts a source.
@@ -70,7 +72,8 @@ impl ManagerSettings {
     ) -> Result<Arc<dyn Manager>, glib::BoolError> {
         Ok(match self.choice {
             ManagerChoice::Auto | ManagerChoice::Light => {
-                Light::build(pads, self.latency_ms, on_bye)?
+                let latency = (!self.follows_downstream).then_some(self.latency_ms);
+                Light::build(pads, latency, on_bye)?
             }
             ManagerChoice::Rtpbin => Rtpbin::build(element, pads, self.clone(), on_bye)?,
         })
@@ -178,6 +181,13 @@ pub(crate) trait Manager: Send + Sync {
     /// is under way downstream.
     fn renew(&self) -> Result<(), glib::BoolError>;
 
+    /// Begins a seek: drops what the streams hold, downstream too. No other thread pushes packets into the
+    /// manager meanwhile. It waits for pushes that are under way downstream.
+    fn flush(&self, seqnum: gst::Seqnum);
+
+    /// The next packets are from elsewhere: the streams have other caps and another segment.
+    fn on_sought(&self) {}
+
     /// The streams have other caps from their next source on.
     fn renew_caps(&self) {}
 
@@ -211,15 +221,17 @@ pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
     taken
 }
 
-/// A pad as `rtspsrc` has for a TCP stream: live, with this latency. Upstream events end at it.
-fn src_pad(element: &RtspMuxSrc, name: &str, latency: gst::ClockTime) -> gst::Pad {
+/// A pad as `rtspsrc` has for a TCP stream: live, with this latency; `None`: not live. Upstream events end at
+/// it.
+fn src_pad(element: &RtspMuxSrc, name: &str, latency: Option<gst::ClockTime>) -> gst::Pad {
     let (queries, events) = (element.downgrade(), element.downgrade());
     gst::Pad::builder(gst::PadDirection::Src)
         .name(name)
         .query_function(move |pad, parent, query| {
             guard_weak(&queries, false, |_| match query.view_mut() {
                 gst::QueryViewMut::Latency(query) => {
-                    query.set(true, latency, gst::ClockTime::NONE);
+                    let least = latency.unwrap_or_default();
+                    query.set(latency.is_some(), least, gst::ClockTime::NONE);
                     true
                 }
                 _ => gst::Pad::query_default(pad, parent, query),

@@ -13,7 +13,7 @@ use gstreamer as gst;
 use gstreamer_sdp as gst_sdp;
 use std::collections::BTreeMap;
 
-use super::{payload::PayloadShape, sequence::PayloadKind};
+use super::{payload::PayloadShape, seeking::Segment, sequence::PayloadKind};
 use crate::mux::{
     MediaStream, Presentation, RtpInfo,
     proto::{
@@ -78,8 +78,17 @@ impl PayloadMap {
         known.map_or(PayloadShape::Any, |it| it.shape)
     }
 
-    /// The same caps with what the answer to PLAY says, if it says something about the stream.
-    pub(crate) fn with_play_info(&self, info: Option<&RtpInfo>) -> Self {
+    /// The same caps with what the answer to PLAY says of the stream, and what of the recording is played.
+    pub(crate) fn with_play_info(
+        &self,
+        info: Option<&RtpInfo>,
+        playing: &Segment,
+        is_onvif: bool,
+    ) -> Self {
+        let (start, stop) = match playing.rate() > 0.0 {
+            true => (playing.start(), playing.stop()),
+            false => (playing.stop(), playing.start()),
+        };
         self.changed(|caps| {
             if let Some(rtp_time) = info.and_then(|info| info.rtptime) {
                 caps.set("clock-base", rtp_time);
@@ -87,9 +96,13 @@ impl PayloadMap {
             if let Some(sequence) = info.and_then(|info| info.seq) {
                 caps.set("seqnum-base", u32::from(sequence));
             }
-            caps.set("npt-start", 0u64);
-            caps.set("play-speed", 1.0f64);
-            caps.set("play-scale", 1.0f64);
+            caps.set("npt-start", start.unwrap_or_default().nseconds());
+            if let Some(stop) = stop {
+                caps.set("npt-stop", stop.nseconds());
+            }
+            caps.set("play-speed", playing.rate());
+            caps.set("play-scale", playing.applied_rate());
+            caps.set("onvif-mode", is_onvif);
         })
     }
 

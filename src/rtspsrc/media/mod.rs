@@ -7,6 +7,7 @@
 //! alias        the sequence numbers, times and SSRC under which downstream sees a stream
 //! buffer       one packet as a buffer; counts those that cannot be delivered
 //! pads         the pads that applications link, with ids, caps and segment
+//! seeking      what queries hear of a recording, and how a seek comes to the session
 //! relinking    a pad that is unlinked while it plays, and linked again
 //! refusals     packets that downstream refuses for what is in them
 //! slots        a table of pads that grows while threads read it
@@ -20,5 +21,6 @@ pub(crate) mod pads;
 pub(crate) mod payload;
 pub(crate) mod refusals;
 pub(crate) mod relinking;
+pub(crate) mod seeking;
 pub(crate) mod sequence;
 pub(crate) mod slots;

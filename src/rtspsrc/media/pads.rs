@@ -24,6 +24,7 @@ use super::{
     payload::PayloadShape,
     refusals::Refusals,
     relinking::{Admission, FlowResult, Relinking},
+    seeking::{Seeking, Segment},
     sequence::PayloadKind,
     slots::Slots,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Pads {
     /// Those of the first description, and those that later ones added.
     streams: Slots<Arc<PadStream>>,
     camera: String,
+    seeking: Arc<Seeking>,
     group: gst::GroupId,
     /// Held while a pad is added and announced, so that pads come one at a time. `gst_parse_launch` and
     /// applications link pads as they come, and rely on that with `rtspsrc`; with two at once they link
@@ -81,6 +83,9 @@ pub(crate) struct PadStream {
     pub(crate) has_feedback: bool,
     is_inactive: bool,
     stream_start: gst::Event,
+    /// The segment of what is played, until it is pushed.
+    segment: Mutex<Option<gst::Event>>,
+    seeking: Arc<Seeking>,
     payloads: Mutex<PayloadMap>,
     /// Under which SSRC downstream sees it.
     pub(crate) sources: Mutex<Sources>,
@@ -174,27 +179,40 @@ impl PadStream {
         (payloads.kind(payload_type), payloads.shape(payload_type))
     }
 
+    /// The session plays from elsewhere.
+    pub(crate) fn set_segment(&self, segment: gst::Event) {
+        *lock(&self.segment) = Some(segment);
+    }
+
+    /// The segment that is to be pushed before the next packet.
+    pub(crate) fn take_segment(&self) -> Option<gst::Event> {
+        lock(&self.segment).take()
+    }
+
     /// The events before the first packet: stream-start, caps, segment.
     pub(crate) fn first_events(&self, caps: Option<gst::Caps>) -> impl Iterator<Item = gst::Event> {
         let caps = caps.as_ref().map(gst::event::Caps::new);
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        [
-            Some(self.stream_start.clone()),
-            caps,
-            Some(gst::event::Segment::new(&segment)),
-        ]
-        .into_iter()
-        .flatten()
+        let segment = self.take_segment();
+        let segment = segment.unwrap_or_else(|| gst::event::Segment::new(&Segment::new()));
+        [Some(self.stream_start.clone()), caps, Some(segment)]
+            .into_iter()
+            .flatten()
     }
 }
 
 impl Pads {
     /// The stream ids are made of `camera`: a camera has the same ids in every run.
-    pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
+    pub(crate) fn new(
+        element: &RtspMuxSrc,
+        camera: &str,
+        streams: Vec<NewStream>,
+        seeking: Arc<Seeking>,
+    ) -> Self {
         let pads = Self {
             element: element.downgrade(),
             streams: Slots::default(),
             camera: camera.to_owned(),
+            seeking,
             group: gst::GroupId::next(),
             adding: Mutex::default(),
             is_complete: AtomicBool::new(false),
@@ -217,6 +235,8 @@ impl Pads {
             has_feedback: stream.has_feedback,
             is_inactive: stream.is_inactive,
             stream_start: stream_start.build(),
+            segment: Mutex::default(),
+            seeking: self.seeking.clone(),
             payloads: Mutex::new(stream.payloads),
             sources: Mutex::default(),
             ghost: Mutex::default(),
@@ -355,7 +375,13 @@ fn ghost_pad(
     let template = element
         .pad_template("stream_%u")
         .ok_or_else(|| glib::bool_error!("no pad template"))?;
-    let (weak, owner) = (element.downgrade(), element.downgrade());
+    let (weak, owner, sought) = (
+        element.downgrade(),
+        element.downgrade(),
+        element.downgrade(),
+    );
+    let (seeking, timeline) = (stream.seeking.clone(), stream.timeline.clone());
+    let seeker = seeking.clone();
     let seen = (watch == Watch::ByPad).then(|| {
         let stream = stream.clone();
         move |pad: &gst::ProxyPad, parent: Option<&gst::Object>, buffer| {
@@ -369,14 +395,19 @@ fn ghost_pad(
         .proxy_pad_chain_function_if_some(seen)
         .query_function(move |pad, parent, query| {
             guard_weak(&weak, false, |element| {
-                src_query(element, pad, parent, query)
+                let answered = seeking.query(query, &timeline);
+                answered.unwrap_or_else(|| src_query(element, pad, parent, query))
             })
+        })
+        .event_function(move |pad, parent, event| match event.type_() {
+            gst::EventType::Seek => guard_weak(&sought, false, |_| seeker.on_event(&event)),
+            _ => gst::Pad::event_default(pad, parent, event),
         })
         .build();
     Ok(ghost)
 }
 
-/// Answers queries for the URI and for seeking: a camera cannot be sought.
+/// Answers queries for the URI, and for seeking by anything but time: that cannot be.
 fn src_query(
     element: &RtspMuxSrc,
     pad: &gst::GhostPad,
@@ -416,6 +447,7 @@ fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
 pub(crate) struct Timeline {
     /// In nanoseconds.
     last: AtomicU64,
+    first: AtomicU64,
     has_begun: AtomicBool,
     is_anew: AtomicBool,
 }
@@ -442,6 +474,20 @@ impl Timeline {
         self.is_anew.store(true, Ordering::Release);
     }
 
+    /// The pipeline was flushed, and running time begins again.
+    pub(crate) fn restart(&self) {
+        self.has_begun.store(false, Ordering::Relaxed);
+        self.is_anew.store(false, Ordering::Release);
+        self.last.store(0, Ordering::Relaxed);
+    }
+
+    /// The time from the first buffer to the last one.
+    pub(crate) fn passed(&self) -> Option<gst::ClockTime> {
+        let has_begun = self.has_begun.load(Ordering::Relaxed);
+        let first = gst::ClockTime::from_nseconds(self.first.load(Ordering::Relaxed));
+        has_begun.then(|| self.last().saturating_sub(first))
+    }
+
     /// A buffer with this time leaves the pad. Returns the outage that it ends.
     pub(crate) fn see(&self, time: gst::ClockTime) -> Option<Gap> {
         let start = self.last();
@@ -449,6 +495,7 @@ impl Timeline {
         // Only the thread that pushes out of the pad is here: nothing need be swapped.
         self.last.store(time.nseconds(), Ordering::Relaxed);
         if is_first {
+            self.first.store(time.nseconds(), Ordering::Relaxed);
             self.has_begun.store(true, Ordering::Relaxed);
         }
         if !self.is_anew.load(Ordering::Acquire) {

@@ -122,6 +122,11 @@ impl Sequencer {
         *self = Self::new(self.puts_in_order);
     }
 
+    /// The number of the last packet in order.
+    pub(crate) fn last_number(&self) -> Option<u16> {
+        self.last.map(|last| last.header.sequence)
+    }
+
     /// Whether a packet has come.
     pub(crate) fn has_begun(&self) -> bool {
         self.last.is_some()

@@ -19,12 +19,13 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::task::SessionTask;
+use super::{seek::OnvifReplay, task::SessionTask};
 use crate::{
     mux::{Intent, Mux, SessionMonitor, SessionOptions, named, recovery::RecoveryPolicy},
     rtspsrc::{
         RtspMuxSrc, lock,
         manager::{Manager, ManagerSettings},
+        media::seeking::Seeking,
         report_panic, threads,
     },
 };
@@ -37,6 +38,8 @@ pub(crate) struct SessionControl {
     /// are set.
     pub(crate) options: watch::Sender<SessionOptions>,
     pub(crate) build_guard: BuildGuard,
+    /// Seeks, and what queries hear of the recording.
+    pub(crate) seeking: Arc<Seeking>,
     /// Statistics, and the wait for the answer to the last TEARDOWN.
     pub(crate) monitor: SessionMonitor,
     /// The task writes it, for `stats`.
@@ -44,11 +47,12 @@ pub(crate) struct SessionControl {
 }
 
 impl SessionControl {
-    pub(super) fn new(options: SessionOptions) -> Arc<Self> {
+    pub(super) fn new(options: SessionOptions, seeking: Arc<Seeking>) -> Arc<Self> {
         Arc::new(Self {
             target: watch::Sender::new(TargetState::Paused),
             options: watch::Sender::new(options),
             build_guard: BuildGuard::default(),
+            seeking,
             monitor: SessionMonitor::default(),
             status: Mutex::default(),
         })
@@ -63,7 +67,7 @@ impl SessionControl {
         // Otherwise the first connection finds out that there are none, and no state change fails.
         let runtime = plan.mux.pool().runtime();
         runtime.map_err(|error| std::io::Error::other(error.to_string()))?;
-        let control = Self::new(plan.options.clone());
+        let control = Self::new(plan.options.clone(), plan.seeking.clone());
         let task = SessionTask::new(element, plan, control.clone());
         let task = supervise(element.downgrade(), task.run());
         threads::spawn(task)?;
@@ -117,6 +121,8 @@ pub(crate) struct SessionPlan {
     /// Has announced the session to the pool, for its first attempt.
     pub(crate) intent: Option<Intent>,
     pub(crate) manager: ManagerSettings,
+    pub(crate) seeking: Arc<Seeking>,
+    pub(crate) onvif: OnvifReplay,
     /// Property `media-timeout`; 0: off.
     pub(crate) media_timeout: Duration,
     pub(crate) policy: RecoveryPolicy,

@@ -230,7 +230,8 @@ impl Feed {
         self.resume();
     }
 
-    fn resume(&mut self) {
+    /// The next packets are from elsewhere: after a pause, or a seek.
+    pub(super) fn resume(&mut self) {
         for stream in self.streams.values_mut() {
             stream.sequencer.reset();
             stream.payload = None;
@@ -328,6 +329,12 @@ impl Feed {
             pushed.map_err(FeedHalt::Flow)?;
         }
         Ok(())
+    }
+
+    /// The sequence number of the last packet of a stream of the session.
+    pub(crate) fn last_number(&self, stream: usize) -> Option<u16> {
+        let stream = self.streams.get(&self.numbers.of_pad(stream)?)?;
+        stream.sequencer.last_number()
     }
 
     /// How much media has come in this session, by the RTP time of its longest stream.

@@ -4,8 +4,10 @@
 //! task          the task: DESCRIBE, SETUP, pads, PLAY; and what comes after a loss
 //! task/recover  from the end of one session to the beginning of the next one
 //! playback      pushes, pauses and watches a session that plays
+//! seek          seeks in a recording
 //! streams       which streams play on which pads, over all descriptions of a camera
 //! feed          packets -> pads of the manager, flow returns combined
+//! repeat        a server that plays the same again after a BYE
 //! report        why a session ended, what the bus hears of it, and how often
 //! control       starts and controls the task; target and status; guards building against state changes
 //! ```
@@ -15,6 +17,8 @@
 pub(crate) mod control;
 pub(crate) mod feed;
 pub(crate) mod playback;
+pub(crate) mod repeat;
 pub(crate) mod report;
+pub(crate) mod seek;
 pub(crate) mod streams;
 pub(crate) mod task;

@@ -14,13 +14,15 @@ use tokio::sync::watch;
 use super::{
     control::{SessionControl, TargetState, reached},
     feed::{Feed, FeedHalt, FeedInput, PushOutcome},
+    repeat::HeldBack,
     report::EndReason,
+    seek::{OnvifReplay, Resumed, SeekTarget},
     streams::SessionStreams,
 };
 use crate::{
     mux::{
         self, Packet, PacketKind, Presentation, Session,
-        recovery::{Watchdog, is_end_of_recording},
+        recovery::{ByePolicy, Watchdog, is_end_of_recording},
     },
     rtspsrc::{
         CAT, RtspMuxSrc,
@@ -61,12 +63,20 @@ pub(crate) struct Playback<'a> {
     pub(crate) sdp: Bytes,
     /// The server is asked once more how it describes the camera.
     pub(crate) question: Option<Question>,
+    /// What is held back while the server may play the same again.
+    pub(crate) repeats: HeldBack,
+    /// A seek that was made while the element is paused.
+    pub(crate) sought: Option<SeekTarget>,
+    pub(crate) onvif: OnvifReplay,
+    pub(crate) on_bye: ByePolicy,
 }
 
 impl Playback<'_> {
     /// Plays and pauses until the session is over. Calls `on_media` when the first RTP packet was
     /// delivered, and again at the time that it returns.
     pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> EndReason {
+        let is_live = self.session.presentation().is_live();
+        self.repeats.on_playing(is_live);
         loop {
             if let Err(end) = self.feed(&mut on_media).await {
                 return self.as_announced(end);
@@ -80,11 +90,20 @@ impl Playback<'_> {
     /// An end that the description has announced is that of a recording. Many recorders send no BYE then:
     /// they close the connection, or send nothing any more.
     fn as_announced(&self, end: EndReason) -> EndReason {
+        if self.on_bye == ByePolicy::Reconnect && matches!(end, EndReason::Bye(_)) {
+            return end;
+        }
         let is_of_server = matches!(
             end,
             EndReason::Mux(..) | EndReason::Silent(_) | EndReason::Bye(_) | EndReason::Regular
         );
-        let length = self.session.presentation().announced_length();
+        let segment = self.control.seeking.segment();
+        let stop = segment.stop().or(segment.duration());
+        let length = stop
+            .zip(segment.start())
+            .map(|(stop, start)| stop.saturating_sub(start));
+        let announced = || self.session.presentation().announced_length();
+        let length = length.map(Duration::from).or_else(announced);
         match length.is_some_and(|length| is_end_of_recording(self.feed.passed(), length)) {
             true if is_of_server => EndReason::Flow(gst::FlowError::Eos),
             _ => end,
@@ -114,6 +133,7 @@ impl Playback<'_> {
                         return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                     }
                 },
+                request = self.control.seeking.asked() => self.seek(request, &mut batch).await?,
                 answer = answered(&mut self.question), if self.question.is_some() => {
                     self.on_described_again(answer.as_ref())?;
                 }
@@ -132,6 +152,8 @@ impl Playback<'_> {
                     alarm = self.alarm(proof);
                 }
             }
+            self.repeats
+                .hold_back(&mut batch, &self.control.build_guard)?;
             let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
             let began = timer::now();
             for packet in batch.drain(..) {
@@ -288,8 +310,14 @@ impl Playback<'_> {
             let stream = there.streams.get(*number);
             let payloads = stream.and_then(|it| caps::payload_map(there, it).ok());
             if let (Some(payloads), Some(out)) = (payloads, manager.pads().stream(*pad)) {
-                let info = caps::play_info(self.session.rtp_info(), &there.streams, *number);
-                out.set_payloads(|_| payloads.with_play_info(info));
+                let info = caps::play_info(
+                    &self.session.play_answer().rtp_info,
+                    &there.streams,
+                    *number,
+                );
+                let playing = self.control.seeking.segment();
+                let is_onvif = self.onvif.is_some();
+                out.set_payloads(|_| payloads.with_play_info(info, &playing, is_onvif));
             }
         }
         manager.renew_caps();
@@ -335,7 +363,7 @@ impl Playback<'_> {
         Some((stream.stream, left))
     }
 
-    fn halted(&self, halt: FeedHalt) -> EndReason {
+    pub(super) fn halted(&self, halt: FeedHalt) -> EndReason {
         match halt {
             FeedHalt::Flow(flow) => EndReason::Flow(flow),
             FeedHalt::Bye => {
@@ -362,19 +390,22 @@ impl Playback<'_> {
             tokio::select! {
                 biased;
                 () = reached(&mut self.target, |target| target == TargetState::Playing) => break,
+                request = self.control.seeking.asked() => self.seek_paused(request).await,
                 more = self.session.next_batch(&mut batch) => if !more {
                     return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                 },
             }
             batch.clear();
         }
-        if paused {
-            self.session.play().await.map_err(playing_failed)?;
-        }
         self.control
             .build_guard
             .work(|manager| manager.sync_state())
             .ok_or(EndReason::Stopped)?;
+        match self.resume_at_seek().await? {
+            Resumed::AtSeek => return Ok(()),
+            Resumed::Nowhere if paused => self.resume().await?,
+            Resumed::Nowhere | Resumed::AsBefore => {}
+        }
         self.on_discontinuity()?;
         self.feed.restart().map_err(EndReason::Flow)
     }
@@ -391,6 +422,6 @@ fn undeliverable(left: &Left) -> String {
     format!("{} packets cannot be delivered: {}", left.count, left.why)
 }
 
-fn playing_failed(error: mux::Error) -> EndReason {
+pub(super) fn playing_failed(error: mux::Error) -> EndReason {
     EndReason::Mux(SessionPhase::Playing, error)
 }

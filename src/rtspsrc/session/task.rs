@@ -20,19 +20,27 @@ use super::{
     control::{SessionControl, SessionPlan, SessionState, TargetState, reached},
     feed::Feed,
     playback::Playback,
+    repeat::HeldBack,
     report::{EndReason, ProgressReporter, ReportHistory},
+    seek::{self, SeekTarget},
     streams::{FollowedStreams, SessionStreams},
 };
 use crate::{
     mux::{
-        Credentials, Error, Presentation, Ready, RedialPermit, Session, SessionOptions, WaitReason,
+        Credentials, Error, PlayHeaders, Presentation, Ready, RedialPermit, Session,
+        SessionOptions, WaitReason,
         proto::wire::redacted,
         recovery::{OnBye, Recovered, Recovery, Watchdog},
     },
     rtspsrc::{
         RtspMuxSrc,
         manager::{self, Manager, ReportSender},
-        media::{buffer::LeftOut, caps, pads::Pads},
+        media::{
+            buffer::LeftOut,
+            caps,
+            pads::Pads,
+            seeking::{Listening, Segment},
+        },
         messages::{OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
         threads::timer,
     },
@@ -66,6 +74,12 @@ pub(crate) struct SessionTask {
     streams: SessionStreams,
     /// There is one from the first PLAY on.
     feed: Option<Feed>,
+    /// Takes seeks while a session plays, and behind EOS.
+    listening: Option<Listening>,
+    /// Where a recording goes on whose session was lost.
+    place: Option<gst::ClockTime>,
+    /// Whether the server plays the same again.
+    repeats: HeldBack,
 }
 
 impl SessionTask {
@@ -89,12 +103,24 @@ impl SessionTask {
             camera: String::new(),
             streams: SessionStreams::default(),
             feed: None,
+            place: None,
+            listening: None,
+            repeats: HeldBack::default(),
             plan,
             control,
         }
     }
 
     pub(crate) async fn run(mut self) {
+        while let Some(end) = self.play_to_the_end().await {
+            if !self.is_sought_again(&end).await {
+                return;
+            }
+        }
+    }
+
+    /// Plays, and posts how that ended. `None`: it was stopped meanwhile.
+    async fn play_to_the_end(&mut self) -> Option<EndReason> {
         let mut target = self.target.clone();
         self.reporter.set_state(SessionState::Opening);
         let end = tokio::select! {
@@ -105,9 +131,28 @@ impl SessionTask {
         self.reporter.set_state(SessionState::Ended);
         tokio::select! {
             biased;
-            () = reached(&mut target, |target| target == TargetState::Stopped), if !end.is_wanted() => {}
-            () = self.report(&end) => {}
+            () = reached(&mut target, |target| target == TargetState::Stopped), if !end.is_wanted() => None,
+            () = self.report(&end) => Some(end),
         }
+    }
+
+    /// The stream has ended. True if a seek plays it again.
+    async fn is_sought_again(&mut self, end: &EndReason) -> bool {
+        let manager = self.manager();
+        let (EndReason::Flow(gst::FlowError::Eos), Some(manager)) = (end, manager) else {
+            return false;
+        };
+        let mut target = self.target.clone();
+        let listening = self.listening.take();
+        let _listening = listening.unwrap_or_else(|| self.control.seeking.listen());
+        let request = tokio::select! {
+            biased;
+            () = reached(&mut target, |target| target == TargetState::Stopped) => return false,
+            request = self.control.seeking.asked() => request,
+        };
+        self.control.seeking.keep(request.event.clone());
+        seek::flush(request, manager).await;
+        true
     }
 
     /// Plays one session after the other, until an end is final.
@@ -138,6 +183,7 @@ impl SessionTask {
 
     /// Sends PLAY when the element wants to play, and makes manager and pads ready for packets.
     async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
+        let (segment, begins_at) = self.begin_at(ready.presentation());
         let session = if *self.target.borrow() == TargetState::Playing {
             self.reporter
                 .begin(ProgressStep::Request, "Sending PLAY request");
@@ -147,7 +193,7 @@ impl SessionTask {
                 tokio::task::yield_now().await;
                 self.build(setup_plan)
             };
-            let (session, built) = tokio::join!(ready.play(), building);
+            let (session, built) = tokio::join!(ready.play_from(begins_at), building);
             built?;
             session
         } else {
@@ -155,18 +201,26 @@ impl SessionTask {
             reached(&mut self.target, |target| target == TargetState::Playing).await;
             self.reporter
                 .begin(ProgressStep::Request, "Sending PLAY request");
-            ready.play().await
+            ready.play_from(begins_at).await
         };
         let session = session.map_err(|error| self.failed(SessionPhase::Playing, error))?;
         self.reporter.complete("Sent PLAY request");
         self.recovery.on_playing();
         self.is_refusal_told = false;
         let manager = self.manager().ok_or(EndReason::Stopped)?;
+        let segment = seek::answered(segment, session.play_answer());
+        let onvif = self.plan.onvif;
+        let is_live = seek::is_live(session.presentation(), onvif);
+        self.control.seeking.on_playing(segment.clone(), is_live);
         let described = &session.presentation().streams;
         for (number, pad) in &self.streams.numbers.0 {
             if let Some(stream) = manager.pads().stream(*pad) {
-                let info = caps::play_info(session.rtp_info(), described, *number);
-                stream.set_payloads(|payloads| payloads.with_play_info(info));
+                let info = caps::play_info(&session.play_answer().rtp_info, described, *number);
+                let is_onvif = onvif.is_some();
+                stream.set_payloads(|payloads| payloads.with_play_info(info, &segment, is_onvif));
+                if is_onvif {
+                    stream.set_segment(gst::event::Segment::new(&segment));
+                }
             }
         }
         self.streams.on_playing(timer::now(), &*manager);
@@ -187,6 +241,25 @@ impl SessionTask {
             .get_or_insert_with(|| Feed::new(self.control.clone(), manager));
         feed.begin(self.streams.numbers.clone());
         Ok(session)
+    }
+
+    /// Where the session begins: what is described, or where a seek leads that came before.
+    fn begin_at(&self, presentation: &Presentation) -> (Segment, Option<PlayHeaders>) {
+        let described = seek::described(presentation);
+        let kept = self.control.seeking.take_kept();
+        let kept = kept.and_then(|event| SeekTarget::new(&event, &described));
+        let lost = self.place.filter(|_| described.duration().is_some());
+        let lost = || lost.and_then(|place| seek::going_on(&described, place));
+        match kept.or_else(lost) {
+            Some(target) => (
+                target.segment.clone(),
+                Some(target.headers(self.plan.onvif)),
+            ),
+            None => {
+                let headers = seek::beginning(presentation, &described, self.plan.onvif);
+                (described, headers)
+            }
+        }
     }
 
     /// Plays from the answer to PLAY to the end of the session.
@@ -218,10 +291,20 @@ impl SessionTask {
             is_mute_told: false,
             streams: std::mem::take(&mut self.streams),
             question: None,
+            repeats: std::mem::take(&mut self.repeats),
+            sought: None,
+            onvif: self.plan.onvif,
+            on_bye: self.plan.policy.on_bye,
         };
+        let listening = self.control.seeking.listen();
         let end = playback.run(|| self.on_media()).await;
+        let is_over = matches!(end, EndReason::Flow(gst::FlowError::Eos));
+        self.listening = Some(listening).filter(|_| is_over);
         self.streams = std::mem::take(&mut playback.streams);
+        self.repeats = std::mem::take(&mut playback.repeats);
+        self.place = playback.place();
         drop(playback);
+        self.repeats.on_end(&end, self.plan.policy.on_bye);
         self.feed = Some(feed);
         end
     }
@@ -335,8 +418,7 @@ impl SessionTask {
         if ready.presentation().sdp != sdp {
             followed = self.follow(ready.presentation())?;
         }
-        let is_recovered = self.plan.policy.is_on;
-        let on_bye = OnBye::of(ready.presentation(), is_recovered);
+        let on_bye = OnBye::of(ready.presentation(), &self.plan.policy);
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
         let manager = self.manager();
         let pads = (&element, manager.as_deref());
@@ -386,7 +468,8 @@ impl SessionTask {
         let FollowedStreams { streams, kinds } = followed;
         self.streams.kinds.get_or_insert(kinds);
         let built = self.control.build_guard.build(|| {
-            let pads = Arc::new(Pads::new(&element, &self.camera, streams));
+            let seeking = self.control.seeking.clone();
+            let pads = Arc::new(Pads::new(&element, &self.camera, streams, seeking));
             settings.build(&element, pads, on_bye)
         });
         match built {

@@ -20,13 +20,17 @@
 //! Pure: time is passed in.
 
 mod gone;
+mod repeat;
 
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
-pub(crate) use self::gone::{AskedAgain, GonePads};
+pub(crate) use self::{
+    gone::{AskedAgain, GonePads},
+    repeat::{Repeats, Repetition},
+};
 use crate::mux::{
     error::ErrorKind,
     policy::redial::RetryBounds,
@@ -45,10 +49,24 @@ pub(crate) struct RecoveryPolicy {
     pub(crate) is_on: bool,
     /// Whether a session goes on when the server describes other streams than before.
     pub(crate) follows_changes: bool,
+    /// What an RTCP BYE means.
+    pub(crate) on_bye: ByePolicy,
     /// Attempts in one outage; `None`: no limit.
     pub(crate) attempts: Option<u32>,
     /// The shortest and the longest wait before an attempt.
     pub(crate) bounds: RetryBounds,
+}
+
+/// What the user wants an RTCP BYE to mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ByePolicy {
+    /// The end, where the description announces one or the server then plays the same again; else a loss.
+    #[default]
+    Auto,
+    /// The end.
+    Eos,
+    /// A loss.
+    Reconnect,
 }
 
 /// The class of a failure, by which [`Recovery::decide`] decides.
@@ -347,9 +365,14 @@ pub(crate) enum OnBye {
 }
 
 impl OnBye {
-    /// `is_recovered` tells whether a session of this presentation is set up again after a loss.
-    pub(crate) fn of(presentation: &Presentation, is_recovered: bool) -> Self {
-        match is_recovered && !presentation.announces_end() {
+    /// By what the user wants.
+    pub(crate) fn of(presentation: &Presentation, policy: &RecoveryPolicy) -> Self {
+        let is_loss = match policy.on_bye {
+            ByePolicy::Auto => !presentation.announces_end(),
+            ByePolicy::Eos => false,
+            ByePolicy::Reconnect => true,
+        };
+        match policy.is_on && is_loss {
             true => Self::Loss,
             false => Self::End,
         }

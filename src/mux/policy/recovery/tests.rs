@@ -10,6 +10,7 @@ fn policy(attempts: Option<u32>) -> RecoveryPolicy {
     RecoveryPolicy {
         is_on: true,
         follows_changes: true,
+        on_bye: ByePolicy::Auto,
         attempts,
         bounds: RetryBounds::default(),
     }
@@ -278,8 +279,8 @@ mod description {
             "a=range:clock=20260101T000000Z-\r\n",
         ] {
             let live = presentation(live);
-            assert_eq!(OnBye::of(&live, true), OnBye::Loss, "{live:?}");
-            let without_recovery = OnBye::of(&live, false);
+            assert_eq!(OnBye::of(&live, &policy(None)), OnBye::Loss, "{live:?}");
+            let without_recovery = OnBye::of(&live, &RecoveryPolicy::default());
             assert_eq!(without_recovery, OnBye::End, "{live:?}");
         }
         let length = |range: &str| presentation(&format!("a=range:{range}\r\n")).announced_length();
@@ -303,7 +304,29 @@ mod description {
             "a=range:clock=20260101T000000Z-20260101T010000Z\r\n",
         ] {
             let recorded = presentation(recorded);
-            assert_eq!(OnBye::of(&recorded, true), OnBye::End, "{recorded:?}");
+            assert_eq!(
+                OnBye::of(&recorded, &policy(None)),
+                OnBye::End,
+                "{recorded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_user_decides_what_a_bye_means() {
+        let recorded = presentation("a=range:npt=0-7.7\r\n");
+        let live = presentation("a=range:npt=now-\r\n");
+        for (on_bye, expected) in [
+            (ByePolicy::Auto, [OnBye::End, OnBye::Loss]),
+            (ByePolicy::Eos, [OnBye::End, OnBye::End]),
+            (ByePolicy::Reconnect, [OnBye::Loss, OnBye::Loss]),
+        ] {
+            let policy = RecoveryPolicy {
+                on_bye,
+                ..policy(None)
+            };
+            let meanings = [&recorded, &live].map(|it| OnBye::of(it, &policy));
+            assert_eq!(meanings, expected, "{on_bye:?}");
         }
     }
 

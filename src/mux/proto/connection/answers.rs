@@ -16,11 +16,12 @@ use super::{
 use crate::mux::proto::{
     command::{SessionKey, SourcePolicy},
     event::{
-        Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation, StreamGrant,
+        Event, Failure, FailureKind, FirstAsked, PlayAnswer, Reply, Retirement, SharingViolation,
+        StreamGrant,
     },
     wire::{
         header::{
-            RtpInfo, has_method, parse_cseq, parse_retry_after, parse_rtp_info, parse_session,
+            has_method, parse_cseq, parse_retry_after, parse_rtp_info, parse_session,
             parse_transport,
         },
         message::{Defect, Message},
@@ -238,9 +239,7 @@ impl Connection {
             Purpose::Play(_) => {
                 // It may have had no id so far.
                 let identified = self.identify(key, response);
-                let rtp_info = response.headers.joined("RTP-Info");
-                let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
-                identified.map(|()| self.on_playing(now, key, infos))
+                identified.map(|()| self.on_playing(now, key, play_answer(response)))
             }
             Purpose::Pause => {
                 self.channels.on_paused(key);
@@ -278,15 +277,15 @@ impl Connection {
         &mut self,
         now: Instant,
         key: SessionKey,
-        infos: Vec<RtpInfo>,
+        answer: PlayAnswer,
     ) -> Reply {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.on_playing(now);
         }
         self.watch_silence(now);
-        self.channels.on_play_answered(key, &infos, now);
+        self.channels.on_play_answered(key, &answer.rtp_info, now);
         self.review_held(now);
-        Reply::Playing(infos)
+        Reply::Playing(answer)
     }
 
     fn on_pong(&mut self) {
@@ -533,6 +532,20 @@ fn status_of(kind: &FailureKind) -> Option<u16> {
     match kind {
         FailureKind::Status { code, .. } => Some(*code),
         _ => None,
+    }
+}
+
+fn play_answer(response: &Message) -> PlayAnswer {
+    let factor = |name| {
+        let value = response.headers.first(name)?.trim().replace(',', ".");
+        value.parse().ok().filter(|it: &f64| it.is_normal())
+    };
+    let rtp_info = response.headers.joined("RTP-Info");
+    PlayAnswer {
+        rtp_info: rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value)),
+        range: response.headers.first("Range").map(str::to_owned),
+        scale: factor("Scale"),
+        speed: factor("Speed"),
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::mux::proto::{
     command::SessionKey,
-    event::{CloseReason, FailureKind, Retirement},
+    event::{CloseReason, FailureKind, PlayAnswer, Retirement},
 };
 
 /// Whether requests may be sent on the connection.
@@ -245,7 +245,7 @@ impl Connection {
                 let again = now + proof / 4;
                 self.timers.set_at_latest(Timer::PlayProof, again);
             } else if let Some(draft) = self.requests.on_ignored(cseq, None, now) {
-                let playing = self.on_playing(now, key, Vec::new());
+                let playing = self.on_playing(now, key, PlayAnswer::default());
                 self.complete(key, draft.caller, Ok(playing));
             }
         }

@@ -397,6 +397,11 @@ impl Connection {
                 writer.header("Range", "npt=0.000-");
             }
             Purpose::Play(PlayRange::Now) if is_first_play => writer.header("Range", "npt=now-"),
+            Purpose::Play(PlayRange::Given(headers)) => {
+                for (name, value) in headers.iter() {
+                    writer.header(name, value);
+                }
+            }
             _ => {}
         }
         // The server may have named none.

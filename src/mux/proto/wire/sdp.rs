@@ -66,6 +66,16 @@ impl Presentation {
         }
     }
 
+    /// True if it begins at the present: nothing else of it can be had.
+    pub fn is_live(&self) -> bool {
+        self.play_range() == PlayRange::Now
+    }
+
+    /// What is described first of the times that it has (`npt=0-7.7`).
+    pub fn time_range(&self) -> Option<String> {
+        self.ranges().next()
+    }
+
     /// How long the presentation is, if the description says so.
     pub fn announced_length(&self) -> Option<Duration> {
         self.ranges().filter_map(|range| length(&range)).max()
@@ -92,14 +102,22 @@ impl Presentation {
 
 /// The length of a range of time: `npt=0-7.7`, `npt=0:00:10-0:01:00`, `clock=20260101T000000Z-...`.
 fn length(range: &str) -> Option<Duration> {
+    let (begin, end) = range_times(range)?;
+    Duration::try_from_secs_f64(end? - begin).ok()
+}
+
+/// Begin and end of a range of time in seconds: since 1900 for `clock`. `now` is at the beginning.
+pub(crate) fn range_times(range: &str) -> Option<(f64, Option<f64>)> {
+    let range = range.split(';').next()?;
     let (unit, times) = range.split_once('=')?;
     let (begin, end) = times.split_once('-')?;
-    let end = Some(end.trim()).filter(|end| !end.is_empty())?;
-    let seconds = |time: &str| match unit.trim() {
-        "clock" => utc(time),
-        _ => npt(time),
+    let seconds = |time: &str| match (unit.trim(), time.trim()) {
+        (_, "now") => Some(0.0),
+        ("clock", time) => Some(utc(time)? - utc("19000101T000000Z")?),
+        (_, time) => npt(time),
     };
-    Duration::try_from_secs_f64(seconds(end)? - seconds(begin.trim())?).ok()
+    let end = Some(end.trim()).filter(|end| !end.is_empty());
+    Some((seconds(begin)?, end.and_then(seconds)))
 }
 
 /// Seconds, or hours, minutes and seconds (RFC 2326 3.6). Nothing is the beginning.

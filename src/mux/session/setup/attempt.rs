@@ -22,7 +22,7 @@ use crate::mux::{
         },
         sharing::{Evidence, descriptions::Account},
     },
-    proto::{Backlog, Credentials, Failure, Presentation, Reply, RtpInfo, StreamGrant},
+    proto::{Backlog, Credentials, Failure, PlayAnswer, Presentation, Reply, StreamGrant},
     server_key::ServerId,
     session::attachment::Attachment,
 };
@@ -85,7 +85,7 @@ pub(super) struct AtServer {
     /// That is how it was described for an earlier session: to be asked for again with the SETUP.
     pub(super) is_remembered: bool,
     pub(super) streams: StreamsSetUp,
-    pub(super) rtp_info: Vec<RtpInfo>,
+    pub(super) play_answer: PlayAnswer,
     /// The session is to send the canary that others wait for, or sends it.
     pub(super) canary: Option<SharingGuard>,
     /// It is not to send a canary, or not again.

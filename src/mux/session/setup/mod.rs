@@ -35,7 +35,9 @@ use crate::mux::{
         placement::Isolation,
         sharing::Sharing,
     },
-    proto::{Backlog, Presentation, RtpInfo, SessionConfig, SessionKey, wire::redacted},
+    proto::{
+        Backlog, PlayAnswer, PlayHeaders, Presentation, SessionConfig, SessionKey, wire::redacted,
+    },
     release::ReleaseGuard,
     stats::WaitReason,
 };
@@ -45,7 +47,7 @@ pub(crate) struct Attached {
     pub(crate) attachment: Attachment,
     pub(crate) presentation: Presentation,
     pub(crate) streams: StreamsSetUp,
-    pub(crate) rtp_info: Vec<RtpInfo>,
+    pub(crate) play_answer: PlayAnswer,
 }
 
 /// A session on its way from DESCRIBE to PLAY.
@@ -58,6 +60,8 @@ pub(crate) struct Setup {
     checkout: CheckoutRequest,
     here: AtServer,
     wanted: WantedStreams,
+    /// Where it begins to play; `None`: where the description says.
+    pub(crate) begins_at: Option<PlayHeaders>,
     /// The redial policy is to follow it, from its first look at the pool on.
     begins: bool,
     /// Tells the redial policy what becomes of the session; none for one that is to take the place of
@@ -85,6 +89,7 @@ impl Setup {
             },
             here: AtServer::default(),
             wanted: WantedStreams::default(),
+            begins_at: None,
             pool,
             options,
             begins: false,
@@ -267,7 +272,7 @@ impl Setup {
             attachment: self.here.attachment.take()?,
             presentation: self.here.presentation.take()?,
             streams: std::mem::take(&mut self.here.streams),
-            rtp_info: std::mem::take(&mut self.here.rtp_info),
+            play_answer: std::mem::take(&mut self.here.play_answer),
         })
     }
 

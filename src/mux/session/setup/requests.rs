@@ -240,7 +240,9 @@ impl Setup {
             (Operation::Play, Some(presentation)) => {
                 let aggregate = presentation.aggregate.clone();
                 let request = |range| SessionRequest::Play { aggregate, range };
-                let playing = attachment.send(request.clone()(presentation.play_range()));
+                let begins_at = self.begins_at.clone().map(PlayRange::Given);
+                let range = begins_at.unwrap_or_else(|| presentation.play_range());
+                let playing = attachment.send(request.clone()(range));
                 let requester = attachment.requester();
                 Work::new(operation, async move {
                     let reply = playing.reply().await;
@@ -408,8 +410,8 @@ impl Setup {
     }
 
     pub(super) fn on_playing(&mut self, reply: Reply, joining: Option<Joining>) {
-        if let Reply::Playing(rtp_info) = reply {
-            self.here.rtp_info = rtp_info;
+        if let Reply::Playing(answer) = reply {
+            self.here.play_answer = answer;
         }
         if let (Some(presentation), Some(joining)) = (&self.here.presentation, joining) {
             let reporter = self.reporter.as_ref();

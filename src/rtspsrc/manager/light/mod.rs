@@ -57,7 +57,8 @@ pub(crate) struct Light {
     own: Weak<Self>,
     pads: Arc<Pads>,
     streams: Slots<LightStream>,
-    latency: gst::ClockTime,
+    /// `None`: downstream decides how fast packets are taken.
+    latency: Option<gst::ClockTime>,
     lip_sync: Mutex<LipSync>,
     /// Where receiver reports go; `None` before the first PLAY and after the end.
     reports: Mutex<Option<ReportSender>>,
@@ -68,13 +69,14 @@ pub(crate) struct Light {
 }
 
 impl Light {
-    /// Makes the streams of `pads`. `latency_ms` is the latency that downstream sees.
+    /// Makes the streams of `pads`. `latency_ms` is the latency that downstream sees; `None`: it decides how fast
+    /// packets are taken.
     pub(crate) fn build(
         pads: Arc<Pads>,
-        latency_ms: u32,
+        latency_ms: Option<u32>,
         on_bye: OnBye,
     ) -> Result<Arc<Self>, glib::BoolError> {
-        let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
+        let latency = latency_ms.map(|ms| gst::ClockTime::from_mseconds(u64::from(ms)));
         let light = Arc::new_cyclic(|own: &Weak<Self>| Self {
             own: own.clone(),
             streams: Slots::default(),
@@ -249,6 +251,9 @@ impl Light {
         } else if present.as_ref() != Some(&caps) {
             stream.pad.push_event(gst::event::Caps::new(&caps));
         }
+        if let Some(segment) = stream.out.take_segment() {
+            stream.pad.push_event(segment);
+        }
         // The gate keeps a state change from removing pads while one is being added.
         let gate = lock(&stream.gate);
         if !*gate {
@@ -371,6 +376,18 @@ impl Manager for Light {
             self.forget_clock(stream);
         }
         Ok(())
+    }
+
+    fn flush(&self, seqnum: gst::Seqnum) {
+        for stream in self.streams.values() {
+            let start = gst::event::FlushStart::builder().seqnum(seqnum).build();
+            stream.pad.push_event(start);
+        }
+        for stream in self.streams.values() {
+            stream.flush(seqnum);
+            self.forget_clock(stream);
+        }
+        self.room.notify_one();
     }
 
     fn deactivate(&self) {

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gst::glib;
+use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use super::{
@@ -70,8 +70,8 @@ pub(super) struct LightStream {
     pub(super) taken: Mutex<Taken>,
     /// How often the stream was begun anew. Packets that were taken in an earlier life are not pushed.
     life: AtomicU32,
-    /// In nanoseconds.
-    latency: u64,
+    /// In nanoseconds; `None`: downstream decides how fast packets are taken, and their times are by RTP alone.
+    latency: Option<u64>,
     /// The SSRC of the receiver in reports.
     own: u32,
     /// A leaf in the order of locks.
@@ -144,7 +144,7 @@ impl LightStream {
     pub(super) fn new(
         element: &RtspMuxSrc,
         out: Arc<PadStream>,
-        latency: gst::ClockTime,
+        latency: Option<gst::ClockTime>,
         task: Arc<Task>,
     ) -> Self {
         Self {
@@ -157,7 +157,7 @@ impl LightStream {
             task,
             taken: Mutex::default(),
             life: AtomicU32::new(0),
-            latency: latency.nseconds(),
+            latency: latency.map(gst::ClockTime::nseconds),
             own: glib::random_int(),
             state: Mutex::default(),
         }
@@ -169,6 +169,19 @@ impl LightStream {
         lock(&self.queue).renew();
         self.out.has_left.store(false, Ordering::Release);
         self.begin(None);
+    }
+
+    /// Drops packets and events, in the queue and downstream, and forgets the source.
+    pub(super) fn flush(&self, seqnum: gst::Seqnum) {
+        // With this a push that is under way has returned.
+        let mut taken = lock(&self.taken);
+        taken.messages.clear();
+        lock(&self.queue).flush();
+        self.has_ended.store(false, Ordering::Release);
+        self.renew();
+        self.out.timeline.restart();
+        let stop = gst::event::FlushStop::builder(true).seqnum(seqnum);
+        self.pad.push_event(stop.build());
     }
 
     /// Closes the send queue and drops what waits.
@@ -213,7 +226,7 @@ impl LightStream {
             };
             state.payload_type = Some(header.payload_type);
             state.source = Some(header.ssrc);
-            state.timing = Timing::new(clock_rate, self.latency);
+            state.timing = Timing::new(clock_rate, self.latency.unwrap_or_default());
         }
         let arrival = state.arrival(received);
         let missing = state
@@ -232,7 +245,11 @@ impl LightStream {
     /// before `floor`. All in nanoseconds.
     pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> u64 {
         let offset = self.offset.load(Ordering::Relaxed);
-        lock(&self.state).timing.stamp(time, arrival, floor, offset)
+        let timing = &mut lock(&self.state).timing;
+        match self.latency {
+            Some(_) => timing.stamp(time, arrival, floor, offset),
+            None => timing.stamp_by_sender(time, floor),
+        }
     }
 
     /// Whether the last packet that came is of this source.
@@ -365,6 +382,12 @@ impl SendQueue {
         self.waiting
             .retain(|message| matches!(message, QueuedItem::Event(_)));
         self.source = None;
+        self.flow = Ok(gst::FlowSuccess::Ok);
+    }
+
+    /// Drops all items.
+    fn flush(&mut self) {
+        self.waiting.clear();
         self.flow = Ok(gst::FlowSuccess::Ok);
     }
 

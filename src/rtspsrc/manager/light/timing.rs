@@ -124,6 +124,25 @@ impl Timing {
         running_time(shown)
     }
 
+    /// The time of a packet that comes when downstream takes it: its arrival says nothing. The first one is at
+    /// `floor`.
+    pub(super) fn stamp_by_sender(&mut self, time: u32, floor: u64) -> u64 {
+        if let Some(again) = self.again(time) {
+            return again;
+        }
+        let rtp = self.extend(time);
+        let begin = i64::try_from(floor).unwrap_or(i64::MAX);
+        let origin = *self.origin.get_or_insert(Origin { rtp, time: begin });
+        let stamp = origin.time + self.nanoseconds(rtp - origin.rtp);
+        self.last = Some(LastStamp {
+            rtp,
+            arrival: stamp,
+            stamp,
+            shown: stamp,
+        });
+        running_time(stamp)
+    }
+
     /// The running time of the RTP time in a sender report, without the offset of lip-sync. `None` before
     /// the first packet, or if the report is too far from the last packet.
     pub(super) fn time_of(&self, time: u32) -> Option<i64> {
@@ -321,6 +340,14 @@ mod tests {
     fn the_first_packet_is_of_its_arrival_the_others_follow() {
         let packets = [(900, S), (4_500, S + 40 * MS), (8_100, S + 500 * MS)];
         assert_eq!(stamps(&packets), [S, S + 40 * MS, S + 80 * MS]);
+    }
+
+    #[test]
+    fn packets_that_downstream_fetches_have_the_times_of_their_sender() {
+        let mut timing = Timing::new(90_000, 0);
+        let times = [u32::MAX - 89_999, 0, 90_000, 45_000, 180_000];
+        let stamps = times.map(|time| timing.stamp_by_sender(time, 0));
+        assert_eq!(stamps, [0, S, 2 * S, S + S / 2, 3 * S]);
     }
 
     #[test]

@@ -266,6 +266,7 @@ impl Manager for Rtpbin {
             }
         }
         for stream in self.streams.values() {
+            stream.take_segment();
             for event in stream.out.first_events(stream.out.default_caps()) {
                 stream.rtp.push_event(event);
             }
@@ -290,6 +291,35 @@ impl Manager for Rtpbin {
             }
         }
         self.exchange()
+    }
+
+    fn flush(&self, seqnum: gst::Seqnum) {
+        for stream in self.streams.values() {
+            for pad in [&stream.rtp, &stream.rtcp] {
+                let start = gst::event::FlushStart::builder().seqnum(seqnum).build();
+                pad.push_event(start);
+            }
+        }
+        for stream in self.streams.values() {
+            stream.stop_flush(seqnum);
+        }
+        self.room.notify_one();
+    }
+
+    fn on_sought(&self) {
+        for stream in self.streams.values() {
+            let caps = stream.out.default_caps();
+            if let Some(caps) = caps {
+                stream.rtp.push_event(gst::event::Caps::new(&caps));
+            }
+            if let Some(segment) = stream.take_segment() {
+                stream.rtp.push_event(segment.clone());
+                stream.rtcp.push_event(segment);
+            }
+        }
+        let bin = self.bin();
+        bin.emit_by_name::<()>("reset-sync", &[]);
+        bin.emit_by_name::<()>("clear-pt-map", &[]);
     }
 
     fn renew_caps(&self) {

@@ -26,7 +26,7 @@ use crate::{
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
         manager::{ReportSender, src_pad},
-        media::{alias, pads::PadStream},
+        media::{alias, pads::PadStream, seeking::Segment},
         threads::timer,
     },
 };
@@ -45,6 +45,9 @@ pub(super) struct RtpbinStream {
     pub(super) shown: Mutex<Option<u32>>,
     /// The pad of rtpbin from which the packets of that source come out.
     pub(super) output: Mutex<glib::WeakRef<gst::Pad>>,
+    /// The segment that leaves rtpbin in place of its own. It counts in the time of the pipeline, and would take
+    /// packets for late by the segment of an ONVIF replay.
+    segment: Arc<Mutex<Option<gst::Event>>>,
     /// Which packets of it are in rtpbin.
     fill: Arc<JitterbufferFill>,
 }
@@ -58,7 +61,10 @@ impl RtpbinStream {
     ) -> Self {
         let index = out.number;
         // Without latency: rtpbin adds its own.
-        let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
+        let src_pad = |kind| {
+            let latency = Some(gst::ClockTime::ZERO);
+            src_pad(element, &format!("{kind}_{index}"), latency)
+        };
         let rtp = src_pad("rtp");
         Self {
             rtp,
@@ -68,6 +74,7 @@ impl RtpbinStream {
             reports: report_pad(element, out.clone(), reports.clone()),
             out,
             shown: Mutex::new(None),
+            segment: Arc::default(),
         }
     }
 
@@ -77,9 +84,14 @@ impl RtpbinStream {
 
     /// Sees the packets that come out of `output`.
     pub(super) fn watch_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
-        let (weak, fill) = (element.downgrade(), self.fill.clone());
-        output.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let (weak, fill, segment) = (element.downgrade(), self.fill.clone(), self.segment.clone());
+        let what = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        output.add_probe(what, move |_, info| {
             guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
+                let own = info.event().map(|event| event.type_());
+                if let (Some(gst::EventType::Segment), Some(segment)) = (own, &*lock(&segment)) {
+                    info.data = Some(gst::PadProbeData::Event(segment.clone()));
+                }
                 let mut packet = [0; 12];
                 let read = info.buffer().map(|it| it.copy_to_slice(0, &mut packet));
                 if let (Some(Ok(())), Some(header)) = (read, RtpHeader::of(&packet)) {
@@ -100,6 +112,26 @@ impl RtpbinStream {
             self.fill.on_in(header.sequence, timer::now());
         }
         self.rtp.push(buffer)
+    }
+
+    /// The segment for rtpbin, in place of the one that leaves it.
+    pub(super) fn take_segment(&self) -> Option<gst::Event> {
+        let shown = self.out.take_segment()?;
+        let own = Segment::new();
+        let plain = gst::event::Segment::builder(&own).seqnum(shown.seqnum());
+        let plain = plain.build();
+        *lock(&self.segment) = Some(shown);
+        Some(plain)
+    }
+
+    /// Sends FLUSH_STOP into rtpbin.
+    pub(super) fn stop_flush(&self, seqnum: gst::Seqnum) {
+        self.fill.clear();
+        self.out.timeline.restart();
+        for pad in [&self.rtp, &self.rtcp] {
+            let stop = gst::event::FlushStop::builder(true).seqnum(seqnum);
+            pad.push_event(stop.build());
+        }
     }
 
     /// As [`Manager::has_room`](super::super::Manager::has_room), for this stream.

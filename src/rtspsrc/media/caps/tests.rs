@@ -110,12 +110,19 @@ fn play_info_goes_into_the_caps() {
         seq: Some(65_535),
         rtptime: Some(u32::MAX),
     };
-    let playing = maps[0].as_ref().unwrap().with_play_info(Some(&info));
+    let playing = maps[0]
+        .as_ref()
+        .unwrap()
+        .with_play_info(Some(&info), &Segment::new(), false);
     let video = structure(&playing);
     assert_eq!(video.get::<u32>("seqnum-base"), Ok(65_535));
     assert_eq!(video.get::<u32>("clock-base"), Ok(u32::MAX));
     assert_eq!(video.get::<u64>("npt-start"), Ok(0));
-    let without = structure(&maps[0].as_ref().unwrap().with_play_info(None));
+    let without = structure(&maps[0].as_ref().unwrap().with_play_info(
+        None,
+        &Segment::new(),
+        false,
+    ));
     assert!(!without.has_field("seqnum-base"));
 }
 
@@ -127,7 +134,10 @@ fn f42_another_source_does_not_begin_where_play_said() {
         seq: Some(1),
         rtptime: Some(2),
     };
-    let playing = maps[0].as_ref().unwrap().with_play_info(Some(&info));
+    let playing = maps[0]
+        .as_ref()
+        .unwrap()
+        .with_play_info(Some(&info), &Segment::new(), false);
     let other = structure(&playing.without_start());
     assert!(!other.has_field("seqnum-base") && !other.has_field("clock-base"));
     assert_eq!(other.get::<u64>("npt-start"), Ok(0));
@@ -211,7 +221,11 @@ fn ten_thousand_mutations_neither_hang_nor_panic() {
         }
         if parsed(&sdp).is_ok() {
             for map in maps(&sdp).iter().flatten() {
-                let _ = map.with_play_info(None).default_caps().unwrap().to_string();
+                let _ = map
+                    .with_play_info(None, &Segment::new(), false)
+                    .default_caps()
+                    .unwrap()
+                    .to_string();
             }
         }
     }

@@ -38,7 +38,7 @@ use crate::{
     mux::{
         Mux, RetryBounds, TlsOptions,
         network::{Connecting, Network, Wire},
-        recovery::RecoveryPolicy,
+        recovery::{ByePolicy, RecoveryPolicy},
     },
     rtspsrc::{lock, manager::ManagerSettings, messages::bus_queue},
 };
@@ -582,15 +582,18 @@ fn start(mux: &Mux, options: SessionOptions, number: u32, ear: &Rc<RefCell<Ear>>
             sends_reports: true,
             ..ManagerSettings::default()
         },
+        seeking: Arc::default(),
+        onvif: None,
         media_timeout: MEDIA_TIMEOUT,
         policy: RecoveryPolicy {
             is_on: true,
             follows_changes: true,
+            on_bye: ByePolicy::default(),
             attempts: None,
             bounds: RetryBounds::default(),
         },
     };
-    let control = SessionControl::new(options);
+    let control = SessionControl::new(options, Arc::default());
     control.set(TargetState::Playing);
     let task = SessionTask::new(&element, plan, control.clone());
     let (heard, by) = (ear.clone(), element.clone());
