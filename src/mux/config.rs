@@ -49,6 +49,9 @@ pub struct SessionOptions {
     pub tls: TlsOptions,
     /// Sessions share connections only within one group.
     pub group: Option<String>,
+    /// Set up the streams on which the client sends (ONVIF Streaming 5.3), and name that feature in the
+    /// requests.
+    pub backchannel: bool,
     /// How connections are shared.
     pub pooling: Pooling,
     /// What happens to packets that are not taken in time.
@@ -77,6 +80,7 @@ impl SessionOptions {
             answer_timeout: None,
             tls: TlsOptions::default(),
             group: None,
+            backchannel: false,
             pooling: Pooling::default(),
             overflow: OverflowPolicy::default(),
         };
@@ -100,6 +104,7 @@ impl SessionOptions {
             user_agent,
             tls,
             group,
+            backchannel,
             keep_alive: _,
             connect_timeout: _,
             silence_timeout: _,
@@ -120,6 +125,7 @@ impl SessionOptions {
             credentials: credentials.clone(),
             user_agent: user_agent.clone(),
             group: group.clone(),
+            backchannel: *backchannel,
         })
     }
 
@@ -160,6 +166,7 @@ impl fmt::Debug for SessionOptions {
             .field("answer_timeout", &self.answer_timeout)
             .field("tls", &self.tls)
             .field("group", &self.group)
+            .field("backchannel", &self.backchannel)
             .field("pooling", &self.pooling)
             .field("overflow", &self.overflow)
             .finish()

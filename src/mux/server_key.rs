@@ -123,6 +123,8 @@ pub struct ConnectionKey {
     pub(crate) user_agent: Option<String>,
     /// Sessions of different groups never share a connection; for users who want that.
     pub(crate) group: Option<String>,
+    /// Its requests name the feature, which a server without it refuses.
+    pub(crate) backchannel: bool,
 }
 
 impl ConnectionKey {
@@ -195,6 +197,7 @@ mod tests {
             change(|o| o.user_agent = Some("Agent".into())),
             change(|o| o.group = Some(String::new())),
             change(|o| o.group = Some("east".into())),
+            change(|o| o.backchannel = true),
         ];
         let count = keys.len();
         assert_eq!(keys.into_iter().collect::<HashSet<_>>().len(), count);

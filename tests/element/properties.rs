@@ -12,8 +12,7 @@ fn make(name: &str) -> gst::Element {
 }
 
 /// Properties of `rtspsrc` that are not there yet.
-const TO_COME: [&str; 6] = [
-    "backchannel",
+const TO_COME: [&str; 5] = [
     "rtp-blocksize",
     "tcp-timestamp",
     "client-managed-mikey",

@@ -25,6 +25,9 @@ use crate::mux::{
 
 const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 
+/// Required by requests of sessions that send sound (ONVIF Streaming 5.3).
+const BACKCHANNEL: &str = "www.onvif.org/ver20/backchannel";
+
 impl PoolState {
     /// What the table has to know of a checkout.
     pub(super) fn placement_request(
@@ -186,6 +189,7 @@ impl LockedPool<'_> {
         let mut config = ConnectionConfig {
             credentials: key.credentials.clone(),
             user_agent: agent.to_owned(),
+            require: key.backchannel.then_some(BACKCHANNEL),
             realms: known.realms.clone(),
             refuse_basic: self.digest_servers.contains(server),
             keep_alive: known.keep_alive,

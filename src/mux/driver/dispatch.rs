@@ -229,7 +229,8 @@ impl Driver {
         let mut next = Some(first);
         for _ in 0..MAX_COMMANDS {
             let Some(it) = next else { return };
-            self.core.send_rtcp(it.session, it.stream, &it.packet);
+            self.core
+                .send_packet(it.session, it.stream, it.kind, &it.packet);
             next = self.ends.reports.try_recv().ok();
         }
     }

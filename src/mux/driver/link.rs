@@ -27,8 +27,8 @@ use crate::mux::{
     ids::ConnectionId,
     proto::{
         Backlog, CloseReason, Counters, CredentialReport, CredentialStatus, Failure, FailureKind,
-        FramingLoss, KeepAliveMethod, Measures, ProbeOutcome, Redirect, RefusalVerdict, Reply,
-        SessionConfig, SessionKey, SessionRequest,
+        FramingLoss, KeepAliveMethod, Measures, PacketKind, ProbeOutcome, Redirect, RefusalVerdict,
+        Reply, SessionConfig, SessionKey, SessionRequest,
     },
     release::{ReleaseGuard, lock},
     server_key::ServerId,
@@ -128,11 +128,12 @@ impl Drop for SessionGuard {
     }
 }
 
-/// An RTCP packet to the server.
+/// A packet to the server.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) session: SessionKey,
     pub(crate) stream: usize,
+    pub(crate) kind: PacketKind,
     pub(crate) packet: Bytes,
 }
 

@@ -459,11 +459,21 @@ impl RtcpSender {
     /// dropped because too much waits or the connection is over. A session that is over sends
     /// nothing.
     pub fn try_send(&self, stream: usize, packet: impl Into<Bytes>) -> bool {
+        self.send(stream, PacketKind::Rtcp, packet.into())
+    }
+
+    /// The same for an RTP packet of a backchannel.
+    pub fn try_send_media(&self, stream: usize, packet: impl Into<Bytes>) -> bool {
+        self.send(stream, PacketKind::Rtp, packet.into())
+    }
+
+    fn send(&self, stream: usize, kind: PacketKind, packet: Bytes) -> bool {
         let place = lock(&self.place);
         let report = Report {
             session: place.session,
             stream,
-            packet: packet.into(),
+            kind,
+            packet,
         };
         place.driver.reports.try_send(report).is_ok()
     }

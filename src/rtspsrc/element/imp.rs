@@ -23,6 +23,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use super::{
+    backchannel,
     properties::{self, Settings},
     settings::parse_location,
     stats,
@@ -69,6 +70,11 @@ impl ObjectSubclass for RtspMuxSrc {
 impl ObjectImpl for RtspMuxSrc {
     fn properties() -> &'static [glib::ParamSpec] {
         &properties::SPECS
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<[glib::subclass::Signal; 2]> = LazyLock::new(backchannel::signals);
+        &*SIGNALS
     }
 
     fn constructed(&self) {
@@ -243,7 +249,7 @@ impl URIHandlerImpl for RtspMuxSrc {
 }
 
 impl RtspMuxSrc {
-    fn session(&self) -> Option<Arc<SessionControl>> {
+    pub(super) fn session(&self) -> Option<Arc<SessionControl>> {
         lock(&self.session).clone()
     }
 

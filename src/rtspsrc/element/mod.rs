@@ -1,6 +1,7 @@
 //! The element as GStreamer sees it: properties, state changes, messages, statistics, log.
 //!
 //! ```text
+//! backchannel      the signals that send sound to the camera
 //! imp              properties, URI, state changes; translates, decides nothing
 //! properties       the table of properties
 //! settings         their values -> the options of a session
@@ -20,6 +21,7 @@
 //! instead of loading the plugin file. If both copies are in one process, each registers the type. With a
 //! fixed name the second registration would panic, so the bindings may change the name.
 
+mod backchannel;
 pub(crate) mod imp;
 pub(crate) mod log;
 pub(crate) mod properties;

@@ -83,6 +83,19 @@ pub enum OnStreamChange {
     Error,
 }
 
+/// `backchannel` of `rtspsrc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxBackchannel")]
+pub enum Backchannel {
+    /// None.
+    #[default]
+    #[enum_value(name = "No backchannel", nick = "none")]
+    None,
+    /// Sound for the camera.
+    #[enum_value(name = "ONVIF audio backchannel", nick = "onvif")]
+    Onvif,
+}
+
 /// `on-bye`: what an RTCP BYE means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxOnBye")]
@@ -354,6 +367,8 @@ settings! {
     "max-ts-offset-adjustment" ParamSpecUInt64 max_ts_offset_adjustment_ns: u64 = 0,
         "Max Timestamp Offset Adjustment",
         "The maximum number of nanoseconds per frame that time stamp offsets may be adjusted (0 = no limit), with manager=rtpbin";
+    "backchannel" Enum backchannel: Backchannel = Backchannel::default(),
+        "Backchannel type", "The type of backchannel to setup. Default is 'none'.";
     "onvif-mode" ParamSpecBoolean onvif_mode: bool = false,
         "Onvif Mode", "Act as an ONVIF client";
     "onvif-rate-control" ParamSpecBoolean onvif_rate_control: bool = true,

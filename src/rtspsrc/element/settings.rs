@@ -8,7 +8,7 @@ use gst_rtsp::RTSPLowerTrans;
 use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
 
-use super::properties::{OnBye, OnStreamChange, Settings, shown};
+use super::properties::{Backchannel, OnBye, OnStreamChange, Settings, shown};
 use crate::mux::{
     self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
     recovery::{ByePolicy, RecoveryPolicy},
@@ -112,6 +112,7 @@ impl Settings {
                 "overflow-policy=block holds up the whole connection: it needs enable-connection-pooling=false or multiplex=never",
             ));
         }
+        options.backchannel = self.backchannel == Backchannel::Onvif;
         options.tls = self.tls_options()?;
         options.user_agent = Some(self.user_agent());
         options.keep_alive = self.keep_alive;

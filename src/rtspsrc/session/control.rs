@@ -19,7 +19,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::{seek::OnvifReplay, task::SessionTask};
+use super::{backchannel::Backchannel, seek::OnvifReplay, task::SessionTask};
 use crate::{
     mux::{Intent, Mux, SessionMonitor, SessionOptions, named, recovery::RecoveryPolicy},
     rtspsrc::{
@@ -40,6 +40,7 @@ pub(crate) struct SessionControl {
     pub(crate) build_guard: BuildGuard,
     /// Seeks, and what queries hear of the recording.
     pub(crate) seeking: Arc<Seeking>,
+    pub(crate) backchannel: Backchannel,
     /// Statistics, and the wait for the answer to the last TEARDOWN.
     pub(crate) monitor: SessionMonitor,
     /// The task writes it, for `stats`.
@@ -53,6 +54,7 @@ impl SessionControl {
             options: watch::Sender::new(options),
             build_guard: BuildGuard::default(),
             seeking,
+            backchannel: Backchannel::default(),
             monitor: SessionMonitor::default(),
             status: Mutex::default(),
         })

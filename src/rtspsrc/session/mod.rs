@@ -5,6 +5,7 @@
 //! task/recover  from the end of one session to the beginning of the next one
 //! playback      pushes, pauses and watches a session that plays
 //! seek          seeks in a recording
+//! backchannel   sound for the camera
 //! streams       which streams play on which pads, over all descriptions of a camera
 //! feed          packets -> pads of the manager, flow returns combined
 //! repeat        a server that plays the same again after a BYE
@@ -14,6 +15,7 @@
 //!
 //! `mux::recovery` decides whether a session is set up again.
 
+pub(crate) mod backchannel;
 pub(crate) mod control;
 pub(crate) mod feed;
 pub(crate) mod playback;

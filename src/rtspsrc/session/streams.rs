@@ -250,7 +250,8 @@ impl SessionStreams {
 /// The streams of the presentation for which GStreamer has caps, and why the others are left out.
 fn playable(presentation: &Presentation) -> (Vec<NewStream>, Vec<String>) {
     let (mut streams, mut left_out) = (Vec::new(), Vec::new());
-    for (number, stream) in presentation.streams.iter().enumerate() {
+    let streams_sent = presentation.streams.iter().enumerate();
+    for (number, stream) in streams_sent.filter(|(_, it)| !it.is_backchannel) {
         let MediaStream { media, index, .. } = stream;
         match caps::payload_map(presentation, stream) {
             Ok(payloads) => streams.push(NewStream {

@@ -17,6 +17,7 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::{
+    backchannel,
     control::{SessionControl, SessionPlan, SessionState, TargetState, reached},
     feed::Feed,
     playback::Playback,
@@ -224,6 +225,7 @@ impl SessionTask {
             }
         }
         self.streams.on_playing(timer::now(), &*manager);
+        self.control.backchannel.begin(&session);
         let reports = ReportSender {
             session: session.rtcp_sender(),
             numbers: self.streams.numbers.clone(),
@@ -408,7 +410,9 @@ impl SessionTask {
         let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         let mut followed = self.follow(described.presentation())?;
         let streams = followed.streams.iter();
-        let numbers: Vec<usize> = streams.map(|stream| stream.number).collect();
+        let numbers = streams.map(|stream| stream.number);
+        let backchannels = backchannel::streams(described.presentation());
+        let numbers: Vec<usize> = numbers.chain(backchannels).collect();
         let sdp = described.presentation().sdp.clone();
         self.reporter.go_on("Setting up streams");
         let ready = described.setup(&numbers).await;

@@ -61,6 +61,7 @@ fn media(name: &str, payload_type: u8, encoding: &str) -> MediaStream {
         control: Url::parse("rtsp://nvr/1").unwrap(),
         other_control: None,
         encodings: vec![(payload_type, encoding.to_owned(), 90_000)],
+        is_backchannel: false,
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) fn key(server: &str, number: u8) -> ConnectionKey {
         credentials: None,
         user_agent: None,
         group: Some(number.to_string()),
+        backchannel: false,
     }
 }
 

@@ -600,8 +600,13 @@ impl ChannelTable {
     }
 
     /// The channel for receiver reports.
-    pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
-        let its = (session, stream, PacketKind::Rtcp);
+    pub(crate) fn channel_of(
+        &self,
+        session: SessionKey,
+        stream: u32,
+        kind: PacketKind,
+    ) -> Option<u8> {
+        let its = (session, stream, kind);
         let is_its = |(_, it, _): &(_, &Route, _)| (it.session, it.stream, it.kind) == its;
         // Of two pairs the later one is where the server sends now.
         let its = self.routes().filter(is_its).last();

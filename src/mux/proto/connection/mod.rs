@@ -61,8 +61,8 @@ use super::{
     },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     event::{
-        CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
-        Undescribed,
+        CloseReason, Event, Failure, FailureKind, Packet, PacketKind, Reply, Retirement,
+        SharingViolation, Undescribed,
     },
     limits::{Limits, Timeouts},
     wire::{
@@ -82,6 +82,8 @@ pub struct ConnectionConfig {
     pub credential_status: CredentialStatus,
     /// The `User-Agent` of every request.
     pub user_agent: String,
+    /// The feature that DESCRIBE, SETUP, PLAY and PAUSE require of the server.
+    pub require: Option<&'static str>,
     /// Refuse to send the password in clear text (Basic): this server was seen to know Digest.
     pub refuse_basic: bool,
     /// Challenges that earlier connections with this server and user have not answered.
@@ -301,6 +303,17 @@ impl Connection {
     /// Sends an RTCP packet to the server, on the stream's RTCP channel. Returns `false` if the
     /// packet was dropped, because the session is not live or the peer reads too slowly.
     pub fn send_rtcp(&mut self, key: SessionKey, stream: usize, packet: &[u8]) -> bool {
+        self.send_packet(key, stream, PacketKind::Rtcp, packet)
+    }
+
+    /// The same for a packet of any kind: media goes to a backchannel.
+    pub fn send_packet(
+        &mut self,
+        key: SessionKey,
+        stream: usize,
+        kind: PacketKind,
+        packet: &[u8],
+    ) -> bool {
         let stream = u32::try_from(stream).unwrap_or(u32::MAX);
         // The server has closed the channels of a lost session: live555 would lose its framing.
         if self
@@ -309,7 +322,7 @@ impl Connection {
         {
             return false;
         }
-        let Some(channel) = self.channels.report_channel(key, stream) else {
+        let Some(channel) = self.channels.channel_of(key, stream, kind) else {
             return false;
         };
         let backlog = self.write_backlog + self.out.len() + packet.len();

@@ -385,6 +385,13 @@ impl Connection {
             writer.header("Authorization", &value);
         }
         writer.header("User-Agent", &self.config.user_agent);
+        let requires = matches!(
+            draft.purpose,
+            Purpose::Describe | Purpose::Setup { .. } | Purpose::Play(_) | Purpose::Pause
+        );
+        if let Some(feature) = self.config.require.filter(|_| requires) {
+            writer.header("Require", feature);
+        }
         match &draft.purpose {
             Purpose::Describe | Purpose::Probe => writer.header("Accept", "application/sdp"),
             Purpose::Setup { asked, profile, .. } => {

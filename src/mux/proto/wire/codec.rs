@@ -473,7 +473,7 @@ fn is_line_end(byte: &u8) -> bool {
 }
 
 fn start_line_within(buffer: &[u8], limit: usize) -> bool {
-    buffer.len() <= limit || buffer.iter().take(limit).any(|byte| is_line_end(byte))
+    buffer.len() <= limit || buffer.iter().take(limit).any(is_line_end)
 }
 
 /// The position of the first plausible start at or after `from`, or of the first byte that cannot

@@ -31,6 +31,8 @@ pub struct Presentation {
     pub aggregate: Url,
     /// The streams that can be set up, in the order of the description.
     pub streams: Vec<MediaStream>,
+    /// Those on which the client would send.
+    pub(crate) backchannels: Vec<MediaStream>,
     /// The description as received.
     pub sdp: Bytes,
     /// `s=`, cut to 200 characters and without control characters.
@@ -64,6 +66,12 @@ impl Presentation {
             true => PlayRange::Now,
             false => PlayRange::Start,
         }
+    }
+
+    /// The presentation of a client that sends sound as well: its backchannels are behind the other streams.
+    pub(crate) fn with_backchannels(mut self) -> Self {
+        self.streams.append(&mut self.backchannels);
+        self
     }
 
     /// True if it begins at the present: nothing else of it can be had.
@@ -195,6 +203,8 @@ pub struct MediaStream {
     /// is replaced by that of the codec, or by 0 if that has several. Static payload types
     /// (RFC 3551) need none and may be missing.
     pub encodings: Vec<(u8, String, u32)>,
+    /// The client sends on it, and the server does not.
+    pub is_backchannel: bool,
 }
 
 impl MediaStream {
@@ -267,8 +277,20 @@ pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, In
     let is_sent =
         |section: &Section| unsent.is_none_or(|unsent| section.is_sent(session.direction, unsent));
     let sections = sections.into_iter().enumerate();
-    let sections = sections.filter(|(_, section)| is_sent(section));
-    let mut streams: Vec<_> = sections
+    let (sent, unsent): (Vec<_>, Vec<_>) = sections.partition(|(_, section)| is_sent(section));
+    let is_backchannel =
+        |section: &Section| section.direction.or(session.direction) == Some(Direction::SendOnly);
+    let backchannels = unsent.into_iter().filter(|(_, it)| is_backchannel(it));
+    let backchannels = backchannels.filter_map(|(index, section)| {
+        let stream = section.into_stream(index, session.direction, &base)?;
+        Some(MediaStream {
+            is_backchannel: true,
+            ..stream
+        })
+    });
+    let backchannels: Vec<_> = backchannels.collect();
+    let mut streams: Vec<_> = sent
+        .into_iter()
         .filter_map(|(index, section)| section.into_stream(index, session.direction, &base))
         .collect();
     if streams.is_empty() {
@@ -283,6 +305,7 @@ pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, In
         base,
         aggregate,
         streams,
+        backchannels,
         session_name: session.name,
         tool: session.tool,
         sdp,
@@ -472,6 +495,7 @@ impl Section {
         let control = uri::resolve_control(base, self.control.as_deref())?;
         Some(MediaStream {
             index,
+            is_backchannel: false,
             other_control: uri::other_control(base, self.control.as_deref(), &control),
             control,
             is_inactive: self.direction.or(session) == Some(Direction::Inactive),

@@ -289,7 +289,7 @@ impl Setup {
         let is_on_describe_only = self.is_on_describe_only(&attachment.handle);
         let first = first_asked(&reply);
         let is_bare = has_no_base(&reply);
-        let presentation = match described_presentation(&self.target.url, reply) {
+        let presentation = match self.described(reply) {
             Ok(presentation) => presentation,
             Err(why) => {
                 self.pool
@@ -327,6 +327,15 @@ impl Setup {
         self.here.attempt.is_described = true;
         self.here.attempt.stage = SetupStage::Described;
         Ok(())
+    }
+
+    /// The description in an answer, with the backchannels that the session is to have.
+    fn described(&self, reply: Reply) -> Result<Presentation, String> {
+        let presentation = described_presentation(&self.target.url, reply)?;
+        Ok(match self.options.backchannel {
+            true => presentation.with_backchannels(),
+            false => presentation,
+        })
     }
 
     /// The server has set up the session.
@@ -378,7 +387,7 @@ impl Setup {
         if let Some(described) = &mut self.here.attempt.described {
             described.is_first = first_asked(&reply) == FirstAsked::Own;
         }
-        let fresh = described_presentation(&self.target.url, reply);
+        let fresh = self.described(reply);
         let fresh = fresh.map_err(|why| self.unusable(&why))?;
         if let Some(attachment) = &self.here.attachment {
             self.introduce(attachment.driver(), Some(&fresh));

@@ -323,8 +323,8 @@ fn streams_of_a_session_may_share_channels_and_are_told_apart_by_type_and_source
             assert_eq!(stream(&mut table, 1, &report(10)), 0);
             assert_eq!(stream(&mut table, second + 1, &report(11)), 1);
         }
-        assert_eq!(table.report_channel(A, 0), Some(1));
-        assert_eq!(table.report_channel(A, 1), Some(second + 1));
+        assert_eq!(table.channel_of(A, 0, PacketKind::Rtcp), Some(1));
+        assert_eq!(table.channel_of(A, 1, PacketKind::Rtcp), Some(second + 1));
         assert_eq!(granted(&mut table, B, 0), Err(Collision(A)));
         table.quarantine(A, now, Duration::ZERO);
         assert_eq!(
