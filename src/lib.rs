@@ -73,11 +73,12 @@ mod plugin {
         rtspmux,
         env!("CARGO_PKG_DESCRIPTION"),
         register,
-        env!("CARGO_PKG_VERSION"),
+        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
         "MPL",
         env!("CARGO_PKG_NAME"),
         env!("CARGO_PKG_NAME"),
-        "unknown"
+        "unknown",
+        env!("BUILD_REL_DATE")
     );
 }
 
