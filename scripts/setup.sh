@@ -4,7 +4,7 @@ packages=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp
-    glib-networking build-essential pkg-config curl ca-certificates
+    glib-networking build-essential pkg-config curl ca-certificates python3
 )
 
 # Programs that some tests or measures run and are left out without. Not every release has them.
