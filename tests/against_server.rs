@@ -12,8 +12,6 @@ use std::process::{Command, Output};
 
 use gst_server::{GstServer, clip};
 
-const SIZE: clip::Size = (160, 120);
-
 /// A directory of the test's own, with the plugin of this build and the clips of the server's cameras.
 struct Workplace(PathBuf);
 
@@ -38,7 +36,11 @@ impl Workplace {
     }
 
     fn write_clips(&self, cameras: usize) {
-        for (camera, clip) in clip::clips(cameras, SIZE).unwrap().iter().enumerate() {
+        for (camera, clip) in clip::clips(cameras, clip::Format::SMALL)
+            .unwrap()
+            .iter()
+            .enumerate()
+        {
             let frames = (0..clip::FRAME_RATE as u64).map(|frame| clip.frame(frame));
             let stream: Vec<u8> = frames
                 .flat_map(|frame| frame.map_readable().unwrap().to_vec())

@@ -1,7 +1,7 @@
 //! One camera, one pipeline, one file.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,10 +14,14 @@ pub(crate) fn has_audio(number: usize) -> bool {
     number.is_multiple_of(4)
 }
 
+/// Of the file of a camera.
+pub(crate) fn file_name(number: usize) -> String {
+    format!("camera-{number:02}.mkv")
+}
+
 /// Records one camera into one file.
 pub(crate) struct Camera {
     number: usize,
-    file: PathBuf,
     pipeline: gst::Pipeline,
     meter: Arc<Meter>,
     failure: Option<String>,
@@ -71,7 +75,6 @@ impl Camera {
         meter.note_first_frame(&named("parser")?);
         Ok(Self {
             number,
-            file,
             pipeline,
             meter,
             failure: None,
@@ -92,10 +95,6 @@ impl Camera {
 
     pub(crate) fn number(&self) -> usize {
         self.number
-    }
-
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
     }
 
     /// Why it does not record.

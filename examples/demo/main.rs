@@ -1,7 +1,9 @@
-//! Records many cameras of one server into files, over one RTSP connection.
+//! Records many cameras of one server into files, over one RTSP connection, and compares that with
+//! rtspsrc.
 //!
 //! The server is a real gst-rtsp-server inside this process, so the example needs no camera; it
-//! also says how many connections were really made. What a recorder of your own would take from
+//! also says how many connections were really made. The recorder is a second process
+//! (`recorder.rs`), so that what it uses can be told. What a recorder of your own would take from
 //! here is `camera.rs`: one pipeline per camera, so that one camera's trouble is its own, and
 //! nothing about sharing the connection - `rtspmuxsrc` does that by itself.
 //!
@@ -11,34 +13,36 @@ mod camera;
 mod check;
 mod options;
 mod progress;
+mod recorder;
+mod run;
+mod sheet;
 mod summary;
 
 #[path = "../../tests/support/gst_server.rs"]
 mod gst_server;
 
 use std::error::Error;
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 
-use camera::Camera;
 use gst_server::GstServer;
 use options::Options;
-use progress::Progress;
+use run::Run;
 use summary::Summary;
 
 /// The element the cameras are played with.
 const ELEMENT: &str = "rtspmuxsrc";
 
-/// How often we look at the cameras and at the signals.
-const TICK: Duration = Duration::from_millis(100);
+/// The element it is compared with.
+const REFERENCE: &str = "rtspsrc";
 
-/// How long the files may take to be finished, and the sessions to be torn down.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of the cameras, and what a camera of a recorder sends at least.
+const KBITS: usize = 2200;
 
 fn main() -> ExitCode {
     match run() {
@@ -57,16 +61,19 @@ fn run() -> Result<bool, Box<dyn Error>> {
         println!("{}", options::HELP);
         return Ok(true);
     };
+    if let Some(url) = &options.record {
+        recorder::run(&options, url)?;
+        return Ok(true);
+    }
     gst::init()?;
-    gstrtspmux::plugin_register_static()?;
+    if options.serve {
+        serve(&options)?;
+        return Ok(true);
+    }
     let stop = stop_on_signals()?;
     prepare(&options)?;
 
-    let server = GstServer::builder()
-        .mounts(options.cameras)
-        .audio(camera::has_audio)
-        .size(320, 240)
-        .start()?;
+    let server = start_server(options.cameras)?;
     println!(
         "{} records {} cameras of {} for {} s",
         options.element,
@@ -74,28 +81,54 @@ fn run() -> Result<bool, Box<dyn Error>> {
         server.url_of("/cam/..."),
         options.seconds.as_secs()
     );
-    let mut cameras = (0..options.cameras)
-        .map(|number| {
-            let file = options.output.join(format!("camera-{number:02}.mkv"));
-            Camera::new(&options.element, number, &server.url(number), file)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-
-    let started = Instant::now();
-    for camera in &mut cameras {
-        camera.start();
-    }
-    record(&mut cameras, started, options.seconds, &stop);
-    camera::stop_all(&mut cameras, STOP_TIMEOUT);
-    let torn_down = server.wait_until(STOP_TIMEOUT, |counts| {
-        counts.sessions_now == 0 && counts.teardowns >= counts.sessions
-    });
-    let counts = torn_down.unwrap_or_else(|late| late.0);
+    let run = run::run(&options, &options.element, &options.output, &server, &stop)?;
+    let reference = compare(&options, &server, &stop)?;
     drop(server);
 
-    let summary = Summary::new(&options, &cameras, started, counts);
+    let summary = Summary::new(&options, run, reference);
     println!("{summary}");
     Ok(summary.is_good())
+}
+
+fn start_server(cameras: usize) -> Result<GstServer, Box<dyn Error>> {
+    GstServer::builder()
+        .mounts(cameras)
+        .audio(camera::has_audio)
+        .size(640, 360)
+        .kbits(KBITS)
+        .start()
+}
+
+/// For pipelines of the user's own.
+fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
+    let server = start_server(options.cameras)?;
+    for camera in 0..options.cameras {
+        println!("{}", server.url(camera));
+    }
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// The same with the reference, whose files are not kept. `None` where that is not to be had.
+fn compare(
+    options: &Options,
+    server: &GstServer,
+    stop: &AtomicBool,
+) -> Result<Option<Run>, Box<dyn Error>> {
+    let is_wanted = options.comparison && options.element != REFERENCE;
+    if !is_wanted || stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    if gst::ElementFactory::find(REFERENCE).is_none() {
+        println!("{REFERENCE} is not installed: no comparison");
+        return Ok(None);
+    }
+    println!("{REFERENCE} records the same cameras, to compare");
+    let output = options.output.join(REFERENCE);
+    std::fs::create_dir_all(&output)?;
+    let run = run::run(options, REFERENCE, &output, server, stop);
+    std::fs::remove_dir_all(&output)?;
+    run.map(Some)
 }
 
 /// SIGINT and SIGTERM set the flag; a second one ends the process at once.
@@ -126,21 +159,7 @@ fn prepare(options: &Options) -> Result<(), Box<dyn Error>> {
 
 fn is_recording(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.starts_with("camera-") && name.ends_with(".mkv"))
-}
-
-/// Until the time is up, a signal came, or no camera is left.
-fn record(cameras: &mut [Camera], started: Instant, seconds: Duration, stop: &AtomicBool) {
-    let mut progress = Progress::new(started);
-    while started.elapsed() < seconds && !stop.load(Ordering::Relaxed) {
-        for camera in &mut *cameras {
-            camera.look_for_errors();
-        }
-        if cameras.iter().all(|camera| camera.failure().is_some()) {
-            break;
-        }
-        progress.show(cameras);
-        std::thread::sleep(TICK);
-    }
-    progress.finish(cameras);
+    name.is_some_and(|name| {
+        name == summary::SHEET || (name.starts_with("camera-") && name.ends_with(".mkv"))
+    })
 }

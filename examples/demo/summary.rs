@@ -1,52 +1,58 @@
-//! What came out.
+//! What came out: the files, a table beside the reference, and the contact sheet.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::camera::{self, Camera};
+use crate::camera;
 use crate::check::{self, Content};
-use crate::gst_server::Counts;
+use crate::gst_server::clip::FRAME_RATE;
 use crate::options::Options;
 use crate::progress::megabytes;
+use crate::run::Run;
+use crate::sheet;
 
-/// The element that shares; of another one a connection per camera is expected.
-const MULTIPLEXER: &str = "rtspmuxsrc";
+/// The name of the contact sheet, beside the recordings.
+pub(crate) const SHEET: &str = "contact-sheet.png";
+
 /// Its default `max-sessions-per-connection`.
 const SESSIONS_PER_CONNECTION: usize = 16;
 /// Its default `max-connections-per-server`.
 const CONNECTIONS_PER_SERVER: usize = 4;
 
 pub(crate) struct Summary {
-    counts: Counts,
-    max_connections: usize,
-    last_first_frame: Option<Duration>,
-    bytes: u64,
+    run: Run,
+    reference: Option<Run>,
     cameras: usize,
     files: Vec<Content>,
+    /// Where the contact sheet is.
+    sheet: Option<PathBuf>,
     /// A line for everything that is not as it should be.
     complaints: Vec<String>,
 }
 
 impl Summary {
     /// Plays every file to know.
-    pub(crate) fn new(
-        options: &Options,
-        cameras: &[Camera],
-        started: Instant,
-        counts: Counts,
-    ) -> Self {
+    pub(crate) fn new(options: &Options, run: Run, reference: Option<Run>) -> Self {
         let mut summary = Self {
-            counts,
-            max_connections: max_connections(options),
-            last_first_frame: last_first_frame(cameras, started),
-            bytes: cameras.iter().map(Camera::bytes).sum(),
-            cameras: cameras.len(),
+            run,
+            reference,
+            cameras: options.cameras,
             files: Vec::new(),
+            sheet: None,
             complaints: Vec::new(),
         };
         summary.check_server();
-        for camera in cameras {
-            summary.check_file(camera);
+        let tiles: Vec<_> = (0..options.cameras)
+            .map(|number| summary.check_file(options, number))
+            .collect();
+        let sheet = options.output.join(SHEET);
+        match sheet::write(&tiles, &sheet) {
+            Ok(()) => summary.sheet = Some(sheet),
+            Err(error) => {
+                let complaint = format!("{}: {error}", sheet.display());
+                summary.complaints.push(complaint);
+            }
         }
         summary
     }
@@ -56,90 +62,133 @@ impl Summary {
     }
 
     fn check_server(&mut self) {
-        let counts = self.counts;
-        if counts.accepted > self.max_connections {
+        let run = &self.run;
+        let most = max_connections(&run.element, self.cameras);
+        if run.connections > most {
             self.complaints.push(format!(
-                "{} connections were made, {} are enough",
-                counts.accepted, self.max_connections
+                "{} connections were made, {most} are enough",
+                run.connections
             ));
         }
-        if counts.teardowns < counts.sessions {
+        if run.teardowns < run.sessions {
             self.complaints.push(format!(
                 "{} sessions, but {} TEARDOWNs",
-                counts.sessions, counts.teardowns
+                run.sessions, run.teardowns
             ));
         }
     }
 
-    fn check_file(&mut self, camera: &Camera) {
-        let name = camera.file().display();
-        if let Some(failure) = camera.failure() {
+    /// Gives a picture of it.
+    fn check_file(&mut self, options: &Options, number: usize) -> Option<sheet::Tile> {
+        let file = options.output.join(camera::file_name(number));
+        let name = file.display();
+        if let Some(failure) = self.run.failures.get(&number) {
             self.complaints.push(format!("{name}: {failure}"));
         }
-        match check::play(camera.file(), camera.number()) {
-            Ok(content) => {
-                if camera::has_audio(camera.number()) && !content.has_audio {
+        match check::play(&file, number) {
+            Ok(mut content) => {
+                if camera::has_audio(number) && !content.has_audio {
                     self.complaints.push(format!("{name}: no sound"));
                 }
+                let picture = content.picture.take();
                 self.files.push(content);
+                picture
             }
-            Err(error) => self.complaints.push(format!("{name}: {error}")),
+            Err(error) => {
+                self.complaints.push(format!("{name}: {error}"));
+                None
+            }
         }
+    }
+
+    /// Of the pictures of one camera, as they were recorded.
+    fn megabits(&self) -> f64 {
+        let bytes: u64 = self.files.iter().map(|file| file.video_bytes).sum();
+        let frames: u64 = self.files.iter().map(|file| file.frames).sum();
+        bytes as f64 * 8e-6 * FRAME_RATE as f64 / frames.max(1) as f64
     }
 }
 
 /// How many connections these cameras may take.
-fn max_connections(options: &Options) -> usize {
-    if options.element == MULTIPLEXER {
-        let needed = options.cameras.div_ceil(SESSIONS_PER_CONNECTION);
+fn max_connections(element: &str, cameras: usize) -> usize {
+    if element == crate::ELEMENT {
+        let needed = cameras.div_ceil(SESSIONS_PER_CONNECTION);
         needed.min(CONNECTIONS_PER_SERVER)
     } else {
-        options.cameras
+        cameras
     }
-}
-
-/// `None` as long as a camera has none.
-fn last_first_frame(cameras: &[Camera], started: Instant) -> Option<Duration> {
-    cameras
-        .iter()
-        .map(Camera::first_frame)
-        .collect::<Option<Vec<_>>>()?
-        .into_iter()
-        .max()
-        .map(|last| last.duration_since(started))
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = &self.counts;
+        let run = &self.run;
         let frames: u64 = self.files.iter().map(|file| file.frames).sum();
         let lost: u64 = self.files.iter().map(|file| file.lost).sum();
         let with_sound = self.files.iter().filter(|file| file.has_audio).count();
         writeln!(f)?;
+        self.table(f)?;
+        writeln!(f)?;
         writeln!(
             f,
-            "connections        {} (counted by the server, for {} sessions; {} TEARDOWNs)",
-            counts.accepted, counts.sessions, counts.teardowns
+            "server         {} connections for {} sessions; {} TEARDOWNs",
+            run.connections, run.sessions, run.teardowns
         )?;
-        match self.last_first_frame {
-            Some(time) => writeln!(
-                f,
-                "last first frame   {} ms after the start of the pipelines",
-                time.as_millis()
-            )?,
-            None => writeln!(f, "last first frame   never: not every camera played")?,
-        }
-        writeln!(f, "written            {}", megabytes(self.bytes))?;
+        writeln!(
+            f,
+            "written        {} from cameras of {:.2} Mbit/s",
+            megabytes(run.usage.bytes),
+            self.megabits()
+        )?;
         write!(
             f,
-            "files              {} of {} playable, {with_sound} with sound; \
+            "files          {} of {} playable, {with_sound} with sound; \
              {frames} frames decoded, {lost} lost",
             self.files.len(),
             self.cameras
         )?;
+        if let Some(sheet) = &self.sheet {
+            write!(f, "\ncontact sheet  {}", sheet.display())?;
+        }
         for complaint in &self.complaints {
-            write!(f, "\nnot good           {complaint}")?;
+            write!(f, "\nnot good       {complaint}")?;
         }
         Ok(())
     }
+}
+
+impl Summary {
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: [(&str, fn(&Run) -> String); 5] = [
+            ("connections", |run| run.connections.to_string()),
+            ("CPU, % of a core", |run| {
+                let recorded = run.usage.recorded.as_secs_f64();
+                format!("{:.1}", run.usage.cpu.as_secs_f64() / recorded * 100.0)
+            }),
+            ("threads", |run| run.usage.threads.to_string()),
+            ("memory, MB", |run| {
+                format!("{:.0}", run.usage.memory_kb as f64 / 1e3)
+            }),
+            ("all have a picture after, ms", |run| {
+                run.usage.first_pictures.map_or("never".to_owned(), millis)
+            }),
+        ];
+        let runs = || std::iter::once(&self.run).chain(&self.reference);
+        write!(f, "{:30}", format!("{} cameras", self.cameras))?;
+        for run in runs() {
+            write!(f, "{:>12}", run.element)?;
+        }
+        writeln!(f)?;
+        for (name, value) in rows {
+            write!(f, "{name:30}")?;
+            for run in runs() {
+                write!(f, "{:>12}", value(run))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn millis(time: Duration) -> String {
+    time.as_millis().to_string()
 }

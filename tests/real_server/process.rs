@@ -19,7 +19,7 @@ impl Clips {
         let name = format!("rtspmux-{server}-{cameras}-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let clips = clip::clips(cameras, (160, 120)).unwrap();
+        let clips = clip::clips(cameras, clip::Format::SMALL).unwrap();
         for (camera, clip) in clips.iter().enumerate() {
             let frame = |number| clip.frame(number).map_readable().unwrap().to_vec();
             let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();

@@ -111,8 +111,24 @@ fn buffer(data: Vec<u8>, index: u64, duration: gst::ClockTime) -> gst::Buffer {
     buffer
 }
 
-/// Width and height of the pictures.
-pub(crate) type Size = (usize, usize);
+/// What the pictures are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Format {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    /// Grain is added to the pictures until they take this many kbit/s; without it they take what
+    /// they need.
+    pub(crate) kbits: Option<usize>,
+}
+
+impl Format {
+    /// What a test needs that does not look at the pictures.
+    pub(crate) const SMALL: Self = Self {
+        width: 160,
+        height: 120,
+        kbits: None,
+    };
+}
 
 /// One second of H.264 of one camera.
 #[derive(Debug)]
@@ -147,7 +163,7 @@ impl Clip {
 
 /// The first `frames` frames of camera 0 in a file, stamped.
 pub(crate) fn record(frames: u64, file: &std::path::Path) -> Result<(), Box<dyn Error>> {
-    let clip = clips(1, (160, 120))?.remove(0);
+    let clip = clips(1, Format::SMALL)?.remove(0);
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=in format=time caps=video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate={FRAME_RATE}/1 \
          ! h264parse ! mp4mux ! filesink location={}",
@@ -171,36 +187,40 @@ pub(crate) fn record(frames: u64, file: &std::path::Path) -> Result<(), Box<dyn 
     }
 }
 
-type Clips = HashMap<(Size, usize), Arc<Clip>>;
+type Clips = HashMap<(Format, usize), Arc<Clip>>;
 
 /// The clips of cameras `0..cameras`. Encodes, in one go, those this process does not have yet.
-pub(crate) fn clips(cameras: usize, size: Size) -> Result<Vec<Arc<Clip>>, Box<dyn Error>> {
+pub(crate) fn clips(cameras: usize, format: Format) -> Result<Vec<Arc<Clip>>, Box<dyn Error>> {
     static CLIPS: LazyLock<Mutex<Clips>> = LazyLock::new(Mutex::default);
     let mut known = CLIPS.lock().unwrap_or_else(PoisonError::into_inner);
     let missing: Vec<usize> = (0..cameras)
-        .filter(|&camera| !known.contains_key(&(size, camera)))
+        .filter(|&camera| !known.contains_key(&(format, camera)))
         .collect();
     if !missing.is_empty() {
-        for clip in encode(&missing, size)? {
-            known.insert((size, clip.camera), Arc::new(clip));
+        for clip in encode(&missing, format)? {
+            known.insert((format, clip.camera), Arc::new(clip));
         }
     }
     Ok((0..cameras)
-        .map(|camera| Arc::clone(&known[&(size, camera)]))
+        .map(|camera| Arc::clone(&known[&(format, camera)]))
         .collect())
 }
 
 /// One run of one encoder for all cameras: with a keyframe every `FRAME_RATE` frames, and only
 /// there, its output falls into clips that stand alone.
-fn encode(cameras: &[usize], size: Size) -> Result<Vec<Clip>, Box<dyn Error>> {
+fn encode(cameras: &[usize], format: Format) -> Result<Vec<Clip>, Box<dyn Error>> {
+    let Format { width, height, .. } = format;
+    let rate = match format.kbits {
+        Some(kbits) => format!("pass=cbr bitrate={kbits} vbv-buf-capacity=1000"),
+        None => "pass=qual quantizer=24".to_owned(),
+    };
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=in format=time block=true max-bytes=4000000 \
-           caps=video/x-raw,format=I420,width={},height={},framerate={FRAME_RATE}/1 \
-         ! x264enc tune=zerolatency speed-preset=ultrafast pass=qual quantizer=24 threads=1 \
+           caps=video/x-raw,format=I420,width={width},height={height},framerate={FRAME_RATE}/1 \
+         ! x264enc tune=zerolatency speed-preset=ultrafast {rate} threads=1 \
            key-int-max={FRAME_RATE} option-string=scenecut=0 \
          ! video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline \
-         ! appsink name=out sync=false",
-        size.0, size.1
+         ! appsink name=out sync=false"
     ))?
     .downcast::<gst::Pipeline>()
     .map_err(|_| "not a pipeline")?;
@@ -221,7 +241,7 @@ fn encode(cameras: &[usize], size: Size) -> Result<Vec<Clip>, Box<dyn Error>> {
     pipeline.set_state(gst::State::Playing)?;
     let pictures = cameras
         .iter()
-        .flat_map(|&camera| (0..FRAME_RATE).map(move |frame| picture(camera, frame, size)));
+        .flat_map(|&camera| (0..FRAME_RATE).map(move |frame| picture(camera, frame, format)));
     for (index, picture) in pictures.enumerate() {
         input.push_buffer(buffer(picture, index as u64, FRAME_DURATION))?;
     }
@@ -282,7 +302,8 @@ pub(crate) fn child<T: IsA<gst::Element>>(
 }
 
 /// I420: the number of the camera in its colour, a bar that walks, and the flash.
-fn picture(camera: usize, frame: usize, (width, height): Size) -> Vec<u8> {
+fn picture(camera: usize, frame: usize, format: Format) -> Vec<u8> {
+    let Format { width, height, .. } = format;
     let (ground, ink) = if frame < FLASH_FRAMES as usize {
         (235, 16)
     } else {
@@ -304,12 +325,53 @@ fn picture(camera: usize, frame: usize, (width, height): Size) -> Vec<u8> {
         }
     }
     fill(frame * width / FRAME_RATE, height - 2 * dot, dot, dot);
+    if format.kbits.is_some() {
+        add_grain(&mut luma, (camera * FRAME_RATE + frame) as u32);
+    }
     let chroma = width.div_ceil(2) * height.div_ceil(2);
     let mut picture = luma;
     picture.resize(picture.len() + chroma, 64 + (camera * 37 % 128) as u8);
     picture.resize(picture.len() + chroma, 64 + (camera * 91 % 128) as u8);
     picture
 }
+
+/// The camera's number in a picture of any size, in which a dot has at least a few pixels: what [`picture`] drew, read back from
+/// its luma. `None`: no number is there.
+pub(crate) fn number_in(luma: &[u8], stride: usize, height: usize) -> Option<usize> {
+    let dot = height / 10;
+    let is_ink = |x: usize, y: usize| -> Option<bool> {
+        let at = |x: usize, y: usize| luma.get(y * stride + x).copied();
+        Some(at(x, y)?.abs_diff(at(dot / 2, dot / 2)?) > 80)
+    };
+    let mut number = 0;
+    for place in 0..3 {
+        let mut rows = [0; 5];
+        for (row, bits) in rows.iter_mut().enumerate() {
+            for column in 0..3 {
+                let x = dot + (place * 4 + column) * dot + dot / 2;
+                *bits = *bits << 1 | u8::from(is_ink(x, dot + row * dot + dot / 2)?);
+            }
+        }
+        let digit = DIGITS.iter().position(|digit| *digit == rows)?;
+        number = number * 10 + digit;
+    }
+    Some(number)
+}
+
+/// Noise that no encoder can predict, of another pattern in every picture.
+fn add_grain(luma: &mut [u8], picture: u32) {
+    let mut state = picture.wrapping_mul(0x9E37_79B9) | 1;
+    for dot in luma {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        *dot = dot.saturating_add_signed((state % (2 * GRAIN + 1)) as i8 - GRAIN as i8);
+    }
+}
+
+/// How far the grain goes from the picture: seen as that of a camera in the dark, and more than the
+/// encoder can pass over at 2 Mbit/s.
+const GRAIN: u32 = 12;
 
 /// Digits of 3 x 5 dots, a row in the low three bits.
 const DIGITS: [[u8; 5]; 10] = [

@@ -38,7 +38,7 @@ use gstreamer_rtsp_server as rtsp_server;
 use rtsp_server::gst_rtsp;
 use rtsp_server::prelude::*;
 
-use clip::{Clip, Size};
+use clip::{Clip, Format};
 
 /// A path at which there is a mount whose medium cannot be made: DESCRIBE gives 503. Any path
 /// without a mount gives 404.
@@ -167,7 +167,7 @@ impl Gate {
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
     mounts: usize,
-    size: Size,
+    format: Format,
     audio: fn(usize) -> bool,
     shared: bool,
     held: Option<(usize, Arc<Gate>)>,
@@ -226,7 +226,14 @@ impl Builder {
 
     /// Default 160 x 120.
     pub(crate) fn size(mut self, width: usize, height: usize) -> Self {
-        self.size = (width, height);
+        self.format.width = width;
+        self.format.height = height;
+        self
+    }
+
+    /// Of a camera's video. Default: what the pictures take, some 50 kbit/s.
+    pub(crate) fn kbits(mut self, kbits: usize) -> Self {
+        self.format.kbits = Some(kbits);
         self
     }
 
@@ -318,13 +325,16 @@ impl Builder {
         observed: &Arc<Observed>,
     ) -> Result<(), Box<dyn Error>> {
         let mounts = server.mount_points().ok_or("no mount points")?;
-        for (camera, clip) in clip::clips(self.mounts, self.size)?.into_iter().enumerate() {
+        for (camera, clip) in clip::clips(self.mounts, self.format)?
+            .into_iter()
+            .enumerate()
+        {
             let video = format!(
                 "appsrc name=video format=time \
                    caps=video/x-h264,stream-format=byte-stream,alignment=au,width={},height={},framerate={}/1 \
                  ! rtph264pay name=pay0 pt=96 config-interval=-1 ssrc={}",
-                self.size.0,
-                self.size.1,
+                self.format.width,
+                self.format.height,
                 clip::FRAME_RATE,
                 ssrc(camera, 0)
             );
@@ -548,7 +558,7 @@ impl GstServer {
     pub(crate) fn builder() -> Builder {
         Builder {
             mounts: 1,
-            size: (160, 120),
+            format: Format::SMALL,
             audio: |_| false,
             shared: true,
             held: None,
