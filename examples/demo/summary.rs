@@ -156,9 +156,12 @@ impl fmt::Display for Summary {
     }
 }
 
+/// What a row shows of a run.
+type Column = fn(&Run) -> String;
+
 impl Summary {
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: [(&str, fn(&Run) -> String); 5] = [
+        let rows: [(&str, Column); 5] = [
             ("connections", |run| run.connections.to_string()),
             ("CPU, % of a core", |run| {
                 let recorded = run.usage.recorded.as_secs_f64();

@@ -162,6 +162,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rtspsrc::manager",
             "rtspsrc::messages",
             "rtspsrc::session",
+            "rtspsrc::threads",
         ],
     ),
     ("rtspsrc", &["mux", "rtspsrc::element", "rtspsrc::manager"]),
