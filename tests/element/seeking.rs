@@ -1,7 +1,7 @@
 //! Recordings are sought as with `rtspsrc`: the same test runs with both elements, where both can.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -482,17 +482,20 @@ fn a_seek_drops_what_waits_behind_a_sink_that_blocks() {
     let seen = player.seen_by("sink");
     let pad = player.element("sink").static_pad("sink").unwrap();
     let blocked = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
-    let probe = pad
-        .add_probe(blocked, |_, _| gst::PadProbeReturn::Ok)
-        .unwrap();
+    let (told, is_blocked) = mpsc::channel();
+    let probe = pad.add_probe(blocked, move |_, _| {
+        // The test may be over.
+        let _ = told.send(());
+        gst::PadProbeReturn::Ok
+    });
     assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
     server.send_packets("/cam", 200);
-    seen.wait_for(1);
+    is_blocked.recv_timeout(PATIENCE).unwrap();
     std::thread::scope(|scope| {
         let sought = scope.spawn(|| player.pipeline.send_event(seek(1.0, FLUSH, 5 * S)));
         assert!(sought.join().unwrap());
     });
-    pad.remove_probe(probe);
+    pad.remove_probe(probe.unwrap());
     server.send_packets("/cam", 5);
     let number = |buffer: &gst::Buffer| {
         let packet = RtpPacket::parse(&buffer.map_readable().unwrap());
