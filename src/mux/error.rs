@@ -206,9 +206,13 @@ impl Error {
         };
         error.with(|detail| {
             (detail.request, detail.cseq) = (Some(failure.method.clone()), failure.cseq);
-            if let FailureKind::Status { reason, .. } = &failure.kind {
-                detail.reason = Some(reason.clone());
-            }
+            detail.reason = match &failure.kind {
+                FailureKind::Status { reason, .. } => Some(reason.clone()),
+                FailureKind::Unauthorized { reason, .. } if !reason.is_empty() => {
+                    Some(reason.clone())
+                }
+                _ => None,
+            };
             detail.retry_after = match failure.kind {
                 FailureKind::Status { retry_after, .. }
                 | FailureKind::Unauthorized { retry_after, .. } => retry_after,
@@ -429,6 +433,7 @@ mod tests {
         let tried = FailureKind::Unauthorized {
             tried: true,
             explanation: "no".into(),
+            reason: "Unauthorized".into(),
             retry_after: None,
         };
         assert!(!Error::from_failure(&failure(tried)).is_retryable());

@@ -239,6 +239,8 @@ pub enum FailureKind {
         tried: bool,
         /// What is wrong, in words.
         explanation: String,
+        /// The reason phrase of the answer, as in `Status`; empty if another request was refused.
+        reason: String,
         /// When they may be tried again.
         retry_after: Option<Duration>,
     },

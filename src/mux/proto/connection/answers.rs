@@ -524,7 +524,7 @@ fn granted_pair(response: &Message, asked: u8) -> Result<(ChannelPair, Option<u3
 }
 
 /// A text of the server as errors and logs may show it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     ServerText::new(text).into()
 }
 

@@ -93,6 +93,7 @@ pub(super) struct Accused {
     pub(super) answered: Outstanding,
     pub(super) offers_weaker: bool,
     pub(super) explanation: String,
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Default)]

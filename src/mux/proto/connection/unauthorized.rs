@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     CloseReason, Connection, FailureKind,
+    answers::printable,
     authorizer::Accused,
     requests::{Draft, Outstanding, Purpose, take_where},
 };
@@ -60,7 +61,7 @@ impl Connection {
                     self.repeat_authorized(answered.draft);
                 }
                 RefusalVerdict::Refused { .. } | RefusalVerdict::Excused => {
-                    let kind = unauthorized(true, accused.explanation);
+                    let kind = unauthorized(true, accused.explanation, accused.reason);
                     self.on_failure(now, answered, kind);
                 }
             }
@@ -131,6 +132,7 @@ impl Connection {
                 true => FailureKind::Unauthorized {
                     tried,
                     explanation,
+                    reason: String::new(),
                     retry_after: Some(retry_after),
                 },
                 false => FailureKind::CredentialsOnHold {
@@ -173,9 +175,12 @@ impl Connection {
         response: &Message,
     ) {
         let challenges = response.headers.joined("WWW-Authenticate");
+        let reason = response
+            .status()
+            .map_or_else(String::new, |(_, reason)| printable(reason));
         let Some(authenticator) = &mut self.authorizer.authenticator else {
             let explanation = "the server asks for a user and password (401)".to_owned();
-            return self.on_failure(now, answered, unauthorized(false, explanation));
+            return self.on_failure(now, answered, unauthorized(false, explanation, reason));
         };
         let asked = self.sessions.asked(&answered.draft);
         let authorization = answered.authorization;
@@ -205,19 +210,19 @@ impl Connection {
                 }
                 self.authorizer.on_retry(now, &answered, true);
                 let explanation = "the server asks for the user and password again and again (401)";
-                let kind = unauthorized(authorization.is_some(), explanation.to_owned());
+                let kind = unauthorized(authorization.is_some(), explanation.to_owned(), reason);
                 return self.on_failure(now, answered, kind);
             }
             Unauthorized::Refused { offers_weaker } => (offers_weaker, REFUSED.to_owned()),
             Unauthorized::Unsupported(why) => (false, format!("cannot authenticate (401): {why}")),
         };
         if let Some(tried) = authorization {
-            return self.accuse(answered, tried, offers_weaker, explanation);
+            return self.accuse(answered, tried, offers_weaker, (explanation, reason));
         }
         // The request carried no credentials: its exchange is over.
         let asked = self.sessions.asked(&answered.draft);
         self.authorizer.on_answer(&answered, asked, false);
-        self.on_failure(now, answered, unauthorized(false, explanation));
+        self.on_failure(now, answered, unauthorized(false, explanation, reason));
     }
 
     fn on_retry(&mut self, now: Instant, mut answered: Outstanding, is_stale: bool) {
@@ -242,7 +247,7 @@ impl Connection {
         answered: Outstanding,
         tried: Answered,
         offers_weaker: bool,
-        explanation: String,
+        (explanation, reason): (String, String),
     ) {
         let authenticator = self.authorizer.authenticator.as_ref();
         let newest = authenticator.and_then(Authenticator::newest);
@@ -259,6 +264,7 @@ impl Connection {
             answered,
             offers_weaker,
             explanation,
+            reason,
         });
         let report = CredentialReport::Refused(refusal);
         self.authorizer.reports.push_back(report);
@@ -296,7 +302,7 @@ impl Connection {
                 _ if accused.offers_weaker && is_challenged => {
                     FailureKind::ConnectionLost(CloseReason::Challenged)
                 }
-                _ => unauthorized(true, accused.explanation),
+                _ => unauthorized(true, accused.explanation, accused.reason),
             };
             // Requests of the connection itself have no caller.
             self.fail_draft(accused.answered.draft, cseq, kind);
@@ -314,10 +320,11 @@ fn on_hold(retry_after: Duration, was_refused: bool) -> String {
     format!("{reason}; they are not tried again for {seconds} s, because cameras lock accounts")
 }
 
-fn unauthorized(tried: bool, explanation: String) -> FailureKind {
+fn unauthorized(tried: bool, explanation: String, reason: String) -> FailureKind {
     FailureKind::Unauthorized {
         tried,
         explanation,
+        reason,
         retry_after: None,
     }
 }
