@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 /// Counts what still holds one session: the user's handle, and each session in a connection's core
 /// that was opened for it and has not ended there. Clones share the count.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,7 @@ pub(crate) struct ReleaseTracker(Arc<Held>);
 struct Held {
     guards: Mutex<u32>,
     released: Condvar,
+    is_released: Notify,
 }
 
 /// The content of a mutex, also after a panic: no code panics between two changes that belong together.
@@ -35,6 +38,18 @@ impl ReleaseTracker {
         let waited = released.wait_timeout_while(guards, timeout, |guards| *guards > 0);
         *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
     }
+
+    /// Returns when all guards are dropped.
+    pub(crate) async fn released(&self) {
+        loop {
+            // Before the look, so that a guard dropped after it is noticed.
+            let released = self.0.is_released.notified();
+            if *lock(&self.0.guards) == 0 {
+                return;
+            }
+            released.await;
+        }
+    }
 }
 
 /// Holds one session: it is not released before this is dropped.
@@ -47,6 +62,7 @@ impl Drop for ReleaseGuard {
         *guards = guards.saturating_sub(1);
         if *guards == 0 {
             self.0.released.notify_all();
+            self.0.is_released.notify_waiters();
         }
     }
 }

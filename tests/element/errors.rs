@@ -97,7 +97,7 @@ fn without_recovery_a_refused_port_and_an_unknown_host_cannot_be_opened() {
         );
         let (error, details) = player.error();
         assert!(
-            error.matches(gst::ResourceError::OpenRead),
+            error.matches(gst::ResourceError::OpenReadWrite),
             "{url}: {error}"
         );
         assert!(error.to_string().contains("/cam"), "{error}");
@@ -138,18 +138,21 @@ fn what_is_no_rtsp_url_fails_on_the_way_to_paused() {
 }
 
 #[test]
-fn descriptions_that_cannot_be_played_are_format_errors() {
+fn descriptions_that_cannot_be_played_have_the_codes_of_rtspsrc() {
     init();
     let encrypted =
         "v=0\r\ns=x\r\nm=video 0 RTP/SAVP 96\r\na=rtpmap:96 H264/90000\r\na=control:t\r\n";
-    for camera in [
-        Camera::without_media(),
-        Camera::video().sdp(""),
-        Camera::video().sdp(encrypted),
-    ] {
+    let is_empty = |error: &glib::Error| error.matches(gst::ResourceError::Settings);
+    let is_unknown = |error: &glib::Error| error.matches(gst::StreamError::CodecNotFound);
+    let cases: [(_, &dyn Fn(&glib::Error) -> bool); 3] = [
+        (Camera::without_media(), &is_empty),
+        (Camera::video().sdp(""), &is_empty),
+        (Camera::video().sdp(encrypted), &is_unknown),
+    ];
+    for (camera, is_code) in cases {
         let server = MockServer::builder().camera("/cam", camera).start();
         let (error, _) = error_of(&server.url("/cam"));
-        assert!(error.matches(gst::StreamError::Format), "{error}");
+        assert!(is_code(&error), "{error:?}");
         assert!(error.to_string().contains("/cam"), "{error}");
     }
 }
@@ -169,11 +172,14 @@ fn a_description_that_is_not_utf8_plays() {
 }
 
 #[test]
-fn statuses_of_setup_and_play_are_told_apart() {
+fn statuses_have_the_codes_of_rtspsrc() {
     init();
     for (method, status, code) in [
-        ("SETUP", 453, gst::ResourceError::Busy),
-        ("SETUP", 403, gst::ResourceError::NotAuthorized),
+        ("DESCRIBE", 403, gst::ResourceError::Read),
+        ("DESCRIBE", 453, gst::ResourceError::Read),
+        ("DESCRIBE", 503, gst::ResourceError::Read),
+        ("SETUP", 453, gst::ResourceError::Write),
+        ("SETUP", 404, gst::ResourceError::Write),
         ("PLAY", 457, gst::ResourceError::Read),
     ] {
         let server = MockServer::builder()

@@ -267,7 +267,7 @@ fn attempts_that_are_used_up_are_an_error() {
         assert_eq!(retrying.get::<u32>("attempt"), Ok(attempt));
     }
     let (error, _) = player.error();
-    assert!(error.matches(gst::ResourceError::OpenRead), "{error}");
+    assert!(error.matches(gst::ResourceError::OpenReadWrite), "{error}");
     assert_eq!(stats(&player).get::<&str>("state"), Ok("ended"));
 }
 

@@ -68,7 +68,7 @@ fn a_certificate_of_an_unknown_authority_is_an_error_unless_flags_say_otherwise(
         ))
     };
     let (error, _) = play("").error();
-    assert!(error.matches(gst::ResourceError::OpenRead), "{error}");
+    assert!(error.matches(gst::ResourceError::OpenReadWrite), "{error}");
     let text = error.to_string();
     assert!(text.contains("trusted"), "{text}");
     assert_eq!(server.counts().describes, 0);

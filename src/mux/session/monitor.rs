@@ -119,6 +119,11 @@ impl SessionMonitor {
     pub fn wait_released(&self, timeout: Duration) -> bool {
         self.0.released.wait(timeout)
     }
+
+    /// Returns when everything owed for the session is done.
+    pub(crate) async fn released(&self) {
+        self.0.released.released().await;
+    }
 }
 
 /// A wait of a session, as its statistics tell it. Dropped, the wait is over, and one that it was part of

@@ -36,8 +36,12 @@ named! {
     pub(crate) enum ProgressStep {
         /// From the first connection to the last SETUP.
         Open = "open",
+        /// A part of it: the connection.
+        Connect = "connect",
         /// One request or a batch of them.
         Request = "request",
+        /// The end of the session.
+        Close = "close",
     }
 }
 
@@ -236,22 +240,28 @@ fn debug_text(error: &mux::Error) -> String {
 }
 
 /// The text is the error's own sentence: it names camera, request and status. By the code an application
-/// tells apart: not found, not authorized, busy, not opened, lost while it played.
+/// tells apart: not found, not authorized, not connected, refused. Domain and code are those of `rtspsrc`, except
+/// for a 401 to SETUP, where it has the code of other refusals, and for what only this crate knows: limits.
 fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
     use gst::ResourceError as Resource;
     use mux::ErrorKind as Kind;
 
-    let text = error.to_string();
     let code = match error.kind() {
-        Kind::Unauthorized | Kind::Status(401 | 403 | 407) => Resource::NotAuthorized,
-        Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
-        Kind::ServerLimit | Kind::CredentialsOnHold | Kind::Status(453 | 503) => Resource::Busy,
-        Kind::Sdp => return glib::Error::new(gst::StreamError::Format, &text),
-        Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
+        Kind::Unauthorized | Kind::Status(401) => Resource::NotAuthorized,
+        Kind::Status(_) if error.request() == Some("SETUP") => Resource::Write,
+        Kind::InvalidUrl | Kind::Status(404) => Resource::NotFound,
+        Kind::ServerLimit | Kind::CredentialsOnHold => Resource::Busy,
+        Kind::Sdp => Resource::Settings,
+        Kind::Resolve | Kind::Connect | Kind::Tls(_) => Resource::OpenReadWrite,
+        Kind::Status(_)
+        | Kind::TimedOut
+        | Kind::ConnectionLost
+        | Kind::LimitExceeded
+        | Kind::Malformed => Resource::Read,
         _ if phase == SessionPhase::Opening => Resource::OpenRead,
         _ => Resource::Read,
     };
-    glib::Error::new(code, &text)
+    glib::Error::new(code, &error.to_string())
 }
 
 /// `rtsp-status-code` and `rtsp-status-reason`, as in the messages of `rtspsrc`.

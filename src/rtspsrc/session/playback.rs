@@ -373,13 +373,26 @@ impl Playback<'_> {
         }
     }
 
+    /// Posts PROGRESS of a request that the session sends while it plays.
+    fn tell_request(&self, kind: gst::ProgressType, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            messages::progress(&element, kind, messages::ProgressStep::Request, text);
+        }
+    }
+
     /// Sends PAUSE, waits until the element wants to play again, and sends PLAY.
     async fn pause(&mut self) -> Result<(), EndReason> {
+        self.tell_request(gst::ProgressType::Start, "Sending PAUSE request");
+        self.tell_request(gst::ProgressType::Continue, "Sending PAUSE request");
         let paused = match self.session.pause().await {
-            Ok(()) => true,
+            Ok(()) => {
+                self.tell_request(gst::ProgressType::Complete, "Sent PAUSE request");
+                true
+            }
             // Servers of live media may refuse PAUSE. The session then drops what they go on sending.
             Err(error) if matches!(error.kind(), mux::ErrorKind::Status(_)) => {
                 gst::info!(CAT, "no pause: {error}");
+                self.tell_request(gst::ProgressType::Error, "PAUSE failed");
                 false
             }
             Err(error) => return Err(playing_failed(error)),
@@ -403,7 +416,12 @@ impl Playback<'_> {
             .ok_or(EndReason::Stopped)?;
         match self.resume_at_seek().await? {
             Resumed::AtSeek => return Ok(()),
-            Resumed::Nowhere if paused => self.resume().await?,
+            Resumed::Nowhere if paused => {
+                self.tell_request(gst::ProgressType::Start, "Sending PLAY request");
+                self.tell_request(gst::ProgressType::Continue, "Sending PLAY request");
+                self.resume().await?;
+                self.tell_request(gst::ProgressType::Complete, "Sent PLAY request");
+            }
             Resumed::Nowhere | Resumed::AsBefore => {}
         }
         self.on_discontinuity()?;

@@ -189,8 +189,16 @@ impl ProgressReporter {
     }
 
     pub(crate) fn go_on(&self, text: &str) {
-        if !self.is_quiet {
-            self.progress(gst::ProgressType::Continue, text);
+        if let Some(step) = self.step {
+            self.go_on_with(step, text);
+        }
+    }
+
+    /// The step under way goes on with a part that has a code of its own.
+    pub(crate) fn go_on_with(&self, part: ProgressStep, text: &str) {
+        if let (Some(_), false, Some(element)) = (self.step, self.is_quiet, self.element.upgrade())
+        {
+            messages::progress(&element, gst::ProgressType::Continue, part, text);
         }
     }
 
@@ -200,17 +208,37 @@ impl ProgressReporter {
     }
 
     pub(crate) fn cancel(&mut self) {
-        self.progress(gst::ProgressType::Canceled, "Cancelled");
+        let text = format!("{} canceled", self.step_name());
+        self.progress(gst::ProgressType::Canceled, &text);
         self.step = None;
     }
 
     /// Posts ERROR: the session is over, or waits for other credentials.
     pub(crate) fn fail(&mut self, end: &EndReason) {
-        self.progress(gst::ProgressType::Error, "Failed");
-        self.step = None;
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
             messages::error(&element, failure);
         }
+        let text = format!("{} failed", self.step_name());
+        self.progress(gst::ProgressType::Error, &text);
+        self.step = None;
+    }
+
+    /// As `rtspsrc` names the step under way. The only requests that are steps of a session task are PLAYs.
+    fn step_name(&self) -> &'static str {
+        match self.step {
+            Some(ProgressStep::Request) => "PLAY",
+            _ => "Open",
+        }
+    }
+
+    /// Posts the end of a session: its start at once, and its completion when all that the server was owed is
+    /// done.
+    pub(crate) async fn close(&mut self) {
+        self.is_quiet = false;
+        self.begin(ProgressStep::Close, "Closing Stream");
+        self.go_on("Closing stream");
+        self.control.monitor.released().await;
+        self.complete("Closed Stream");
     }
 
     /// Posts WARNING: the session did not come up, and waits.
@@ -330,7 +358,10 @@ impl EndReason {
             | Self::Regular
             | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => return None,
             Self::Mux(phase, error) => FailureMessage::of_mux(*phase, error),
-            Self::Description(_) | Self::Changed(_) => {
+            Self::Description(_) => {
+                FailureMessage::new(glib::Error::new(gst::StreamError::CodecNotFound, &text))
+            }
+            Self::Changed(_) => {
                 FailureMessage::new(glib::Error::new(gst::StreamError::Format, &text))
             }
             Self::Silent(_) | Self::Undeliverable(_) | Self::Bye(_) => {

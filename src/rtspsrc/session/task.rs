@@ -115,9 +115,18 @@ impl SessionTask {
     pub(crate) async fn run(mut self) {
         while let Some(end) = self.play_to_the_end().await {
             if !self.is_sought_again(&end).await {
-                return;
+                break;
             }
         }
+        let mut target = self.target.clone();
+        let mut reporter = self.into_reporter();
+        reached(&mut target, |target| target == TargetState::Stopped).await;
+        reporter.close().await;
+    }
+
+    /// Lets go of everything else, the session and the manager among them.
+    fn into_reporter(self) -> ProgressReporter {
+        self.reporter
     }
 
     /// Plays, and posts how that ended. `None`: it was stopped meanwhile.
@@ -186,8 +195,7 @@ impl SessionTask {
     async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
         let (segment, begins_at) = self.begin_at(ready.presentation());
         let session = if *self.target.borrow() == TargetState::Playing {
-            self.reporter
-                .begin(ProgressStep::Request, "Sending PLAY request");
+            self.begin_play();
             // The task builds the pads while the answer is on its way. It yields first, so that all
             // sessions that start together send their PLAY before one of them builds pads.
             let building = async {
@@ -200,8 +208,7 @@ impl SessionTask {
         } else {
             self.build(setup_plan)?;
             reached(&mut self.target, |target| target == TargetState::Playing).await;
-            self.reporter
-                .begin(ProgressStep::Request, "Sending PLAY request");
+            self.begin_play();
             ready.play_from(begins_at).await
         };
         let session = session.map_err(|error| self.failed(SessionPhase::Playing, error))?;
@@ -262,6 +269,12 @@ impl SessionTask {
                 (described, headers)
             }
         }
+    }
+
+    fn begin_play(&mut self) {
+        let text = "Sending PLAY request";
+        self.reporter.begin(ProgressStep::Request, text);
+        self.reporter.go_on(text);
     }
 
     /// Plays from the answer to PLAY to the end of the session.
@@ -403,8 +416,11 @@ impl SessionTask {
         let turn = self.turn(&options).await?;
         let opening = self.plan.mux.reopen(options, &self.control.monitor);
         let opening = opening.intended(self.plan.intent.take());
-        self.reporter
-            .go_on(&format!("Connecting to {}", self.camera));
+        let connecting = format!("Connecting to {}", self.camera);
+        self.reporter.go_on_with(ProgressStep::Connect, &connecting);
+        // One after the other in `rtspsrc`; here it depends on what is known of the server.
+        self.reporter.go_on("Retrieving server options");
+        self.reporter.go_on("Retrieving media info");
         let described = opening.describe().await;
         drop(turn);
         let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
@@ -414,7 +430,10 @@ impl SessionTask {
         let backchannels = backchannel::streams(described.presentation());
         let numbers: Vec<usize> = numbers.chain(backchannels).collect();
         let sdp = described.presentation().sdp.clone();
-        self.reporter.go_on("Setting up streams");
+        for number in &numbers {
+            let text = format!("SETUP stream {number}");
+            self.reporter.go_on_with(ProgressStep::Request, &text);
+        }
         let ready = described.setup(&numbers).await;
         let ready = ready.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         // The SETUPs may follow the description of an earlier session, while the server describes
