@@ -174,9 +174,37 @@ impl Mux {
         after: Option<&Error>,
         bounds: RetryBounds,
     ) -> Result<RedialPermit, Error> {
+        self.turn_as(options, after, bounds, after.is_none()).await
+    }
+
+    /// As [`turn`](Self::turn), for a start by a program that may start again and again by itself: while the
+    /// server is away, it waits as if it were a further attempt.
+    pub(crate) async fn turn_of_restart(
+        &self,
+        options: &SessionOptions,
+        bounds: RetryBounds,
+    ) -> Result<RedialPermit, Error> {
+        self.turn_as(options, None, bounds, false).await
+    }
+
+    /// Such a start has failed, and its session asks for no further turn.
+    pub(crate) fn on_start_failed(&self, options: &SessionOptions, error: &Error) {
+        if let Ok(key) = options.connection_key() {
+            let uri = options.presentation();
+            self.pool.on_start_failed(key.server(), &uri, error);
+        }
+    }
+
+    async fn turn_as(
+        &self,
+        options: &SessionOptions,
+        after: Option<&Error>,
+        bounds: RetryBounds,
+        is_start: bool,
+    ) -> Result<RedialPermit, Error> {
         let key = options.connection_key()?;
         let uri = options.presentation();
-        let turn = self.pool.turn(&key, &uri, after, bounds).await;
+        let turn = self.pool.turn(&key, &uri, after, (bounds, is_start)).await;
         turn.map_err(|error| error.of_camera(&options.camera()))
     }
 

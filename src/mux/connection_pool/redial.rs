@@ -140,9 +140,9 @@ impl ConnectionPool {
         key: &ConnectionKey,
         uri: &PresentationUri,
         after: Option<&Error>,
-        bounds: RetryBounds,
+        (bounds, is_start): (RetryBounds, bool),
     ) -> Result<RedialPermit, Error> {
-        let (mut permit, failures) = self.enter(key.server(), uri, after);
+        let (mut permit, failures) = self.enter(key.server(), uri, (after, is_start));
         while let Some((until, mut changed)) = permit.admit(key, bounds, failures)? {
             let left = until.saturating_duration_since(clock::now());
             let _ = clock::within(self.runtime()?, left, changed.changed()).await;
@@ -150,28 +150,44 @@ impl ConnectionPool {
         Ok(permit)
     }
 
+    /// A session has failed that asks for no further turn.
+    pub(crate) fn on_start_failed(&self, server: &ServerId, uri: &PresentationUri, error: &Error) {
+        let now = clock::now();
+        self.lock()
+            .redials
+            .queue(now, server)
+            .on_failed(now, uri, error);
+    }
+
     /// A place among the sessions that wait, and the number of dials that had failed by then.
     fn enter(
         &self,
         server: &ServerId,
         uri: &PresentationUri,
-        after: Option<&Error>,
+        (after, is_start): (Option<&Error>, bool),
     ) -> (RedialPermit, u64) {
         let now = clock::now();
         let mut state = self.lock();
         let queue = state.redials.queue(now, server);
         if let Some(error) = after {
-            let ending = ending(error);
-            queue.redial.on_failed(now, uri, ending, clock::chance());
-            queue.changed.send_replace(());
+            queue.on_failed(now, uri, error);
         }
         let permit = RedialPermit {
             pool: self.clone(),
             server: server.clone(),
-            turn: Some(queue.redial.enter(uri, after.is_none())),
+            turn: Some(queue.redial.enter(uri, is_start)),
             number: None,
         };
         (permit, queue.failures)
+    }
+}
+
+impl RedialQueue {
+    /// A session of this presentation ended with an error.
+    fn on_failed(&mut self, now: Instant, uri: &PresentationUri, error: &Error) {
+        let chance = clock::chance();
+        self.redial.on_failed(now, uri, ending(error), chance);
+        self.changed.send_replace(());
     }
 }
 

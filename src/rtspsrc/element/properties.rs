@@ -112,6 +112,19 @@ pub enum OnBye {
     Reconnect,
 }
 
+/// `connect-failure`: what happens when a session does not come up at its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxConnectFailure")]
+pub enum ConnectFailure {
+    /// The element waits for the camera.
+    #[default]
+    #[enum_value(name = "Try again, as reconnect says", nick = "retry")]
+    Retry,
+    /// An ERROR, as with `rtspsrc`.
+    #[enum_value(name = "Post an error, as rtspsrc does", nick = "error")]
+    Error,
+}
+
 /// `buffer-mode` of `rtspsrc`, whose enumeration belongs to its plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxBufferMode")]
@@ -246,12 +259,14 @@ macro_rules! settings {
             /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
             /// answers.
             pub(super) tcp_timeout_us: Option<u64>,
+            /// Programs see the element as `rtspsrc`.
+            pub(crate) is_shim: bool,
             $(pub(crate) $field: $type,)*
         }
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { tcp_timeout_us: None, $($field: $default,)* }
+                Self { tcp_timeout_us: None, is_shim: false, $($field: $default,)* }
             }
         }
 
@@ -451,6 +466,9 @@ settings! {
     "reconnect" ParamSpecBoolean reconnect: bool = true,
         "Reconnect",
         "Set up a lost session again, on the same pads, and wait for a camera that is not there at the start; false: post an error";
+    "connect-failure" Enum connect_failure: ConnectFailure = ConnectFailure::default(),
+        "Connect failure",
+        "What to do if the camera does not play at the start: try again, or post an error. Programs that start again by themselves on an error still dial a server 30 times a minute at most";
     "reconnect-attempts" ParamSpecInt reconnect_attempts: i32 = -1,
         "Reconnect attempts",
         "Attempts in one outage before an error is posted (-1 = no limit)",
@@ -576,7 +594,7 @@ fn get<'v, T: glib::value::FromValue<'v>>(value: &'v glib::Value) -> T {
 
 /// `location` without secrets. A text that is no URL may hold secrets too: if it has an `@`, only the
 /// scheme is shown.
-pub(super) fn shown(location: &str) -> String {
+pub(crate) fn shown(location: &str) -> String {
     match uri::parse(location.trim()) {
         Ok(url) if url.has_host() => redacted_whole(&url),
         _ if location.contains('@') => match location.split_once("://") {

@@ -8,7 +8,7 @@ use gst_rtsp::RTSPLowerTrans;
 use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
 
-use super::properties::{Backchannel, OnBye, OnStreamChange, Settings, shown};
+use super::properties::{Backchannel, ConnectFailure, OnBye, OnStreamChange, Settings, shown};
 use crate::mux::{
     self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
     recovery::{ByePolicy, RecoveryPolicy},
@@ -25,6 +25,9 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// after 5 s, while a stalled one gets the 20 s that `rtspsrc` gives it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The schemes of URIs that are played.
+pub(crate) const PLAYED: [&str; 4] = ["rtsp", "rtspt", "rtsps", "rtspst"];
+
 /// `location` cannot be played. No text of it may show a secret.
 fn bad_location(why: impl fmt::Display) -> glib::Error {
     glib::Error::new(gst::ResourceError::NotFound, &why.to_string())
@@ -40,6 +43,7 @@ impl Settings {
     pub(crate) fn recovery_policy(&self) -> RecoveryPolicy {
         RecoveryPolicy {
             is_on: self.reconnect,
+            fails_at_start: self.connect_failure == ConnectFailure::Error,
             follows_changes: self.on_stream_change == OnStreamChange::Follow,
             on_bye: match self.on_bye {
                 OnBye::Auto => ByePolicy::Auto,
@@ -86,12 +90,13 @@ impl Settings {
         if !self.protocols.contains(RTSPLowerTrans::TCP) {
             let protocols = self.protocols.to_value().serialize().unwrap_or_default();
             return Err(bad_setting(format_args!(
-                "protocols={protocols} lacks tcp: only RTP interleaved over TCP is played"
+                "protocols={protocols} lacks tcp: only RTP interleaved over TCP is played; {}",
+                self.go_back()
             )));
         }
         let location = self.location.as_deref();
         let location = location.ok_or_else(|| bad_location("no location is set"))?;
-        let mut options = parse_location(location)?;
+        let mut options = parse_location(location).map_err(|error| self.explained(error))?;
         if self.user_id.is_some() || self.user_pw.is_some() {
             options.credentials = Some(self.credentials(options.credentials.as_ref())?);
         }
@@ -121,6 +126,30 @@ impl Settings {
         options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
         options.answer_timeout = self.tcp_timeout_us.map(timeout);
         Ok(options)
+    }
+
+    /// What plays over UDP and through HTTP.
+    fn go_back(&self) -> &'static str {
+        match self.is_shim {
+            true => {
+                "GStreamer's own rtspsrc does that: without the directory of the shim in GST_PLUGIN_PATH the program has it back"
+            }
+            false => "rtspsrc does that",
+        }
+    }
+
+    /// A location that cannot be played: where it is one of `rtspsrc`, tells what plays it.
+    fn explained(&self, error: glib::Error) -> glib::Error {
+        let location = self.location.as_deref().unwrap_or_default();
+        let is_of_rtspsrc = location.trim_start().starts_with("rtsp");
+        let is_played = PLAYED.iter().any(|scheme| {
+            let rest = location.trim_start().strip_prefix(scheme);
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        });
+        match is_of_rtspsrc && !is_played {
+            true => bad_location(format_args!("{}; {}", error.message(), self.go_back())),
+            false => error,
+        }
     }
 
     /// Reads the files at each start, so that a certificate may be replaced meanwhile.

@@ -10,7 +10,10 @@
 
 mod recover;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
@@ -46,6 +49,9 @@ use crate::{
         threads::timer,
     },
 };
+
+/// How long a start that is to fail with an error waits at most behind a failed dial: 30 dials a minute.
+const BETWEEN_STARTS: Duration = Duration::from_secs(2);
 
 /// The task of one session.
 pub(crate) struct SessionTask {
@@ -452,15 +458,22 @@ impl SessionTask {
     }
 
     /// Waits for the session's turn at the server. With `reconnect=false` there is no turn: the session
-    /// fails at once if the server is not there.
+    /// fails at once if the server is not there. With `connect-failure=error` a program may start again at
+    /// each error, so there is one from the first attempt on, with short waits.
     async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, EndReason> {
         let policy = self.plan.policy;
-        if !policy.is_on {
+        if !policy.is_on && !policy.fails_at_start {
             return Ok(None);
         }
         let after = self.failure.as_ref();
         let _waiting = self.control.monitor.waits_for(WaitReason::Redial);
-        let turn = self.plan.mux.turn(options, after, policy.bounds).await;
+        let turn = match policy.fails_at_start && after.is_none() {
+            true => {
+                let bounds = policy.bounds.at_most(BETWEEN_STARTS);
+                self.plan.mux.turn_of_restart(options, bounds).await
+            }
+            false => self.plan.mux.turn(options, after, policy.bounds).await,
+        };
         turn.map(Some)
             .map_err(|error| self.failed(SessionPhase::Opening, error))
     }

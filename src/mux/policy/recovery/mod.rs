@@ -16,6 +16,7 @@
 //! | was refused for its credentials, which have never worked | with other credentials only: repeating a wrong password locks the account |
 //! | was refused for credentials that worked before | rarely enough for any account: some cameras refuse every login in the first seconds after power-on |
 //! | ended for a reason that time does not change | never |
+//! | has never played, and its user wants an error then (`fails_at_start`) | never |
 //!
 //! Pure: time is passed in.
 
@@ -47,6 +48,8 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct RecoveryPolicy {
     /// Whether sessions are set up again at all.
     pub(crate) is_on: bool,
+    /// Whether a session that does not come up at its start fails, as with `rtspsrc`.
+    pub(crate) fails_at_start: bool,
     /// Whether a session goes on when the server describes other streams than before.
     pub(crate) follows_changes: bool,
     /// What an RTCP BYE means.
@@ -301,7 +304,8 @@ impl Recovery {
 
     /// Decides what to do about the end that [`on_end`](Self::on_end) reported.
     pub(crate) fn decide(&mut self, failure: FailureClass) -> RecoveryDecision {
-        if !self.policy.is_on || failure == FailureClass::Hopeless {
+        let fails_at_start = self.policy.fails_at_start && !self.has_played;
+        if !self.policy.is_on || fails_at_start || failure == FailureClass::Hopeless {
             return RecoveryDecision::GiveUp;
         }
         let attempts = self.attempts();

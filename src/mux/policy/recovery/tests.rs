@@ -9,6 +9,7 @@ const S: Duration = Duration::from_secs(1);
 fn policy(attempts: Option<u32>) -> RecoveryPolicy {
     RecoveryPolicy {
         is_on: true,
+        fails_at_start: false,
         follows_changes: true,
         on_bye: ByePolicy::Auto,
         attempts,
@@ -187,6 +188,26 @@ fn f22_a_session_waits_where_no_answer_has_told_whether_its_credentials_are_righ
     let mut limited = Recovery::new(policy(Some(0)));
     limited.on_end(Instant::now());
     assert_eq!(limited.decide(on_hold), RecoveryDecision::GiveUp);
+}
+
+#[test]
+fn a_session_that_is_to_fail_at_its_start_is_set_up_again_once_it_has_played() {
+    let failing = RecoveryPolicy {
+        fails_at_start: true,
+        ..policy(None)
+    };
+    for kind in [
+        ErrorKind::Connect,
+        ErrorKind::TimedOut,
+        ErrorKind::Unauthorized,
+        ErrorKind::CredentialsOnHold,
+        ErrorKind::Status(503),
+    ] {
+        let at_start = decide(&mut Recovery::new(failing), kind);
+        assert_eq!(at_start, RecoveryDecision::GiveUp, "{kind:?}");
+        let later = decide(&mut played(failing), kind);
+        assert_ne!(later, RecoveryDecision::GiveUp, "{kind:?}");
+    }
 }
 
 #[test]

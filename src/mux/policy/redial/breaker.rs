@@ -343,6 +343,14 @@ impl RetryBounds {
     pub fn clamp(&self, wait: Duration) -> Duration {
         wait.min(self.max).max(self.min)
     }
+
+    /// The same, with no wait longer than `limit`.
+    pub(crate) fn at_most(self, limit: Duration) -> Self {
+        Self {
+            min: self.min.min(limit),
+            max: self.max.min(limit),
+        }
+    }
 }
 
 /// The waits of a row of failures.

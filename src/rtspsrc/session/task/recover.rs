@@ -39,6 +39,11 @@ impl SessionTask {
             status.outages = self.recovery.outages();
         });
         if decision == RecoveryDecision::GiveUp {
+            // The program may start again at once, by another element: its next start waits.
+            if let (true, Some(error)) = (self.plan.policy.fails_at_start, &self.failure) {
+                let options = self.latest.borrow();
+                self.plan.mux.on_start_failed(&options, error);
+            }
             return Some(end);
         }
         self.tell_end(&end, &reason, is_new, decision);

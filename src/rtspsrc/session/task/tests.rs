@@ -587,6 +587,7 @@ fn start(mux: &Mux, options: SessionOptions, number: u32, ear: &Rc<RefCell<Ear>>
         media_timeout: MEDIA_TIMEOUT,
         policy: RecoveryPolicy {
             is_on: true,
+            fails_at_start: false,
             follows_changes: true,
             on_bye: ByePolicy::default(),
             attempts: None,
