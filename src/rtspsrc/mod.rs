@@ -6,6 +6,7 @@
 //! manager   turns RTP packets into timed buffers: the light path, or rtpbin
 //! media     buffers, pads and caps
 //! messages  the messages for the bus, and the thread that posts them
+//! shim      the same element under the name of `rtspsrc`
 //! threads   the threads that run session tasks and push buffers
 //! ```
 //!
@@ -19,6 +20,7 @@ mod manager;
 pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod session;
+pub(crate) mod shim;
 mod threads;
 
 use std::{
@@ -57,6 +59,11 @@ glib::wrapper! {
         @implements gst::ChildProxy, gst::URIHandler;
 }
 
+/// Whether programs see this element as `rtspsrc`. Does not register the type of the [`shim`].
+fn is_shim(element: &RtspMuxSrc) -> bool {
+    element.type_() != RtspMuxSrc::static_type()
+}
+
 /// A duration as properties, messages and statistics have it.
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -70,6 +77,18 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// Another copy of this crate has registered the element in this process, as when an application links
 /// the library and loads the plugin file too. Or GStreamer refuses, and logs the reason.
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    claim_types()?;
+    element::log::forward();
+    gst::Element::register(
+        Some(plugin),
+        "rtspmuxsrc",
+        gst::Rank::NONE,
+        RtspMuxSrc::static_type(),
+    )
+}
+
+/// Makes sure that the types of this crate can be registered, or were registered by this copy of it.
+fn claim_types() -> Result<(), glib::BoolError> {
     static OURS: AtomicBool = AtomicBool::new(false);
 
     // A second registration of a type panics in the bindings, and the panic would cross C code.
@@ -81,13 +100,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
             env!("CARGO_PKG_NAME")
         ));
     }
-    element::log::forward();
-    gst::Element::register(
-        Some(plugin),
-        "rtspmuxsrc",
-        gst::Rank::NONE,
-        RtspMuxSrc::static_type(),
-    )
+    Ok(())
 }
 
 /// Calls `body`. If it panics, posts an ERROR and returns `fallback`.

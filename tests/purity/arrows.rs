@@ -165,6 +165,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rtspsrc::threads",
         ],
     ),
+    ("rtspsrc::shim", &["rtspsrc", "rtspsrc::element"]),
     ("rtspsrc", &["mux", "rtspsrc::element", "rtspsrc::manager"]),
 ];
 

@@ -25,7 +25,7 @@ use gstreamer as gst;
 use super::{
     backchannel,
     properties::{self, Settings},
-    settings::parse_location,
+    settings::{PLAYED, parse_location},
     stats,
 };
 use crate::{
@@ -228,7 +228,7 @@ impl URIHandlerImpl for RtspMuxSrc {
     const URI_TYPE: gst::URIType = gst::URIType::Src;
 
     fn protocols() -> &'static [&'static str] {
-        &["rtsp", "rtspt", "rtsps", "rtspst"]
+        &PLAYED
     }
 
     fn uri(&self) -> Option<String> {
@@ -236,19 +236,34 @@ impl URIHandlerImpl for RtspMuxSrc {
     }
 
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
-        if self.is_running() {
-            let text = "the URI cannot be changed in PAUSED or PLAYING";
-            return Err(glib::Error::new(gst::URIError::BadState, text));
-        }
         parse_location(uri)
             .map_err(|error| glib::Error::new(gst::URIError::BadUri, error.message()))?;
-        lock(&self.settings).location = Some(uri.to_owned());
-        self.obj().notify("location");
-        Ok(())
+        self.set_location(uri)
     }
 }
 
 impl RtspMuxSrc {
+    /// For the shim: changes what has no property, or has another default there.
+    pub(crate) fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut lock(&self.settings));
+    }
+
+    /// For the shim: reads settings that the properties show without their secrets.
+    pub(crate) fn with_settings<T>(&self, read: impl FnOnce(&Settings) -> T) -> T {
+        read(&lock(&self.settings))
+    }
+
+    /// Sets the location that a URI handler is given.
+    pub(crate) fn set_location(&self, uri: &str) -> Result<(), glib::Error> {
+        if self.is_running() {
+            let text = "the URI cannot be changed in PAUSED or PLAYING";
+            return Err(glib::Error::new(gst::URIError::BadState, text));
+        }
+        lock(&self.settings).location = Some(uri.to_owned());
+        self.obj().notify("location");
+        Ok(())
+    }
+
     pub(super) fn session(&self) -> Option<Arc<SessionControl>> {
         lock(&self.session).clone()
     }

@@ -1,4 +1,5 @@
-//! The pads that applications link: one `stream_%u` for each media stream, the same for all managers.
+//! The pads that applications link: one for each media stream, the same for all managers. Their template is
+//! `stream_%u`.
 //!
 //! This module decides on stream id, group, caps and segment, so that they do not depend on the manager.
 //! A pad appears with the first packet of its stream, as with `rtspsrc`, and stays until the element goes
@@ -33,7 +34,7 @@ use crate::{
         redaction::without_hashes,
         rtp::{RtpHeader, VideoCoding},
     },
-    rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock, threads::timer},
+    rtspsrc::{CAT, RtspMuxSrc, guard_weak, is_shim, lock, threads::timer},
 };
 
 /// The pads of one session.
@@ -391,7 +392,7 @@ fn ghost_pad(
         }
     });
     let ghost = gst::GhostPad::builder_from_template_with_target(&template, target)?
-        .name(format!("stream_{}", stream.section))
+        .name(pad_name(element, stream, target))
         .proxy_pad_chain_function_if_some(seen)
         .query_function(move |pad, parent, query| {
             guard_weak(&weak, false, |element| {
@@ -405,6 +406,19 @@ fn ghost_pad(
         })
         .build();
     Ok(ghost)
+}
+
+/// `stream_0`; or, for programs that know `rtspsrc`, the name that it takes over from rtpbin: the source's
+/// first SSRC and payload type are in it, and stay in it.
+fn pad_name(element: &RtspMuxSrc, stream: &PadStream, target: &gst::Pad) -> String {
+    let section = stream.section;
+    if !is_shim(element) {
+        return format!("stream_{section}");
+    }
+    let ssrc = lock(&stream.sources).map_or(0, |(shown, _)| shown);
+    let caps = target.current_caps().or_else(|| stream.default_caps());
+    let payload = caps.and_then(|caps| caps.structure(0)?.get::<i32>("payload").ok());
+    format!("recv_rtp_src_{section}_{ssrc}_{}", payload.unwrap_or(0))
 }
 
 /// Answers queries for the URI, and for seeking by anything but time: that cannot be.
