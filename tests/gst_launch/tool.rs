@@ -20,6 +20,11 @@ pub(crate) struct Tool {
 
 impl Tool {
     pub(crate) fn with_plugin(test: &str) -> Self {
+        Self::with_plugin_as(test, "libgstrtspmux.so")
+    }
+
+    /// The plugin file under another name, from which GStreamer derives the name of the plugin.
+    pub(crate) fn with_plugin_as(test: &str, file: &str) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("gst_launch")
             .join(test);
@@ -27,7 +32,7 @@ impl Tool {
         let plugins = directory.join("plugins");
         fs::create_dir_all(&plugins).unwrap();
         // Linked, because GStreamer looks at everything there is in a directory of plugins.
-        symlink(plugin_file(), plugins.join("libgstrtspmux.so")).unwrap();
+        symlink(plugin_file(), plugins.join(file)).unwrap();
         Self {
             directory,
             ranks: String::new(),
@@ -43,7 +48,7 @@ impl Tool {
         self.directory.join(name)
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env("GST_PLUGIN_PATH", self.directory.join("plugins"))
@@ -111,7 +116,7 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    fn spawn(mut command: Command, line: &str) -> Self {
+    pub(crate) fn spawn(mut command: Command, line: &str) -> Self {
         let mut child = command
             .args(line.split_whitespace())
             .stdout(Stdio::piped())
@@ -178,7 +183,7 @@ impl Launched {
     }
 
     /// Waits for its end. Returns whether it succeeded, and all that it printed.
-    fn end(mut self) -> (bool, String) {
+    pub(crate) fn end(mut self) -> (bool, String) {
         self.wait_until(|_, is_over| is_over);
         let status = self.child.wait().unwrap();
         for reader in self.readers.drain(..) {
