@@ -8,6 +8,8 @@ mod certificates;
 mod gst_server;
 #[path = "shim/interface.rs"]
 mod interface;
+#[path = "shim/messages.rs"]
+mod messages;
 #[path = "shim/programs.rs"]
 mod programs;
 #[path = "shim/restarts.rs"]
@@ -28,6 +30,11 @@ fn shim(test: &str) -> Tool {
 
 /// Runs a script of this folder. `None` where Python or its bindings are missing.
 fn script(tool: &Tool, name: &str, arguments: &str) -> Option<Launched> {
+    script_with(tool, "", name, arguments)
+}
+
+/// The same, with variables for its environment.
+fn script_with(tool: &Tool, variables: &str, name: &str, arguments: &str) -> Option<Launched> {
     let python = Path::new("/usr/bin/python3");
     let probe = "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst";
     let probed = std::process::Command::new(python)
@@ -38,5 +45,9 @@ fn script(tool: &Tool, name: &str, arguments: &str) -> Option<Launched> {
         return None;
     }
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shim");
-    Some(tool.run(python, &format!("{folder}/{name} {arguments}")))
+    let line = format!(
+        "{variables} {} {folder}/{name} {arguments}",
+        python.display()
+    );
+    Some(tool.run(Path::new("/usr/bin/env"), &line))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use gstreamer as gst;
 
-use super::{script, shim};
+use super::{script_with, shim};
 use crate::gst_server::GstServer;
 
 /// `gst-inspect-1.0 rtspsrc` without the shim, with a registry of its own.
@@ -145,7 +145,8 @@ fn getters_return_what_was_set_and_dumps_leave_it_out() {
     let server = GstServer::builder().start().unwrap();
     let tool = shim("getters");
     let url = server.url(0).replace("rtsp://", "rtsp://viewer:hunter2@");
-    let Some(script) = script(&tool, "facts.py", &url) else {
+    let variables = "RTSPMUX_PROPERTIES=multiplex=never,latency=70";
+    let Some(script) = script_with(&tool, variables, "facts.py", &url) else {
         return;
     };
     let printed = script.finish();
@@ -157,6 +158,9 @@ fn getters_return_what_was_set_and_dumps_leave_it_out() {
         format!("uri: {url}"),
         "user-pw: hunter2".to_owned(),
         "protocols: 7".to_owned(),
+        // Of the variable; and set by the program, which goes before it.
+        "multiplex: never".to_owned(),
+        "latency: 0".to_owned(),
         "buffer-mode: GstRTSPSrcBufferMode slave".to_owned(),
         "dump: False".to_owned(),
     ] {
@@ -172,7 +176,7 @@ fn getters_return_what_was_set_and_dumps_leave_it_out() {
 }
 
 #[test]
-fn the_variable_sets_what_programs_do_not() {
+fn what_is_not_played_and_what_does_not_exist_is_told() {
     let tool = shim("variable");
     let mut command = tool.command("gst-launch-1.0");
     command

@@ -41,6 +41,24 @@ fn deepstreams_python_samples_find_the_source_of_uridecodebin_by_its_name() {
     source("uridecodebin", "child");
 }
 
+/// With Debian's python3-opencv, which is not installed for the tests.
+#[test]
+fn opencv_reads_frames_by_url_and_by_pipeline() {
+    let server = server(3);
+    let tool = shim("opencv");
+    let urls: Vec<String> = (0..3).map(|camera| server.url(camera)).collect();
+    let Some(script) = script(&tool, "opencv.py", &urls.join(" ")) else {
+        return;
+    };
+    let (_, printed) = script.end();
+    if !printed.contains("opencv ") {
+        return eprintln!("skipped: python3-opencv is not installed");
+    }
+    assert_eq!(printed.matches("frames 10").count(), 4, "{printed}");
+    let counts = server.counts();
+    assert_eq!((counts.accepted, counts.plays), (1, 4), "{counts:?}");
+}
+
 #[test]
 fn gst_discoverer_discovers() {
     if Command::new("gst-discoverer-1.0")

@@ -141,6 +141,16 @@ pub(crate) fn session(element: &RtspMuxSrc, news: &SessionNews<'_>) {
     bus_queue::post(element, Topic::Session, message.src(element).build());
 }
 
+/// Posts `GstRTSPSrcTimeout`: no media has come for too long, and the session is given up. Programs restart on this
+/// message of `rtspsrc`, which has it for single streams.
+pub(crate) fn timeout(element: &RtspMuxSrc, reason: &str) {
+    let structure = gst::Structure::builder("GstRTSPSrcTimeout")
+        .field("reason", reason)
+        .build();
+    let message = gst::message::Element::builder(structure);
+    bus_queue::post(element, Topic::Session, message.src(element).build());
+}
+
 /// Posts WARNING: a session has not come up, and the element tries again later. Its details are those of
 /// `rtspmux-session`, and the status that the server answered, if it answered one.
 pub(crate) fn not_up(element: &RtspMuxSrc, failure: FailureMessage, news: &SessionNews<'_>) {

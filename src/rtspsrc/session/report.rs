@@ -216,6 +216,9 @@ impl ProgressReporter {
     /// Posts ERROR: the session is over, or waits for other credentials.
     pub(crate) fn fail(&mut self, end: &EndReason) {
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
+            if let EndReason::Silent(reason) = end {
+                messages::timeout(&element, reason);
+            }
             messages::error(&element, failure);
         }
         let text = format!("{} failed", self.step_name());
