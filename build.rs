@@ -7,7 +7,6 @@
 use std::{env, fs, io, path::Path};
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "plugin")]
     gst_plugin_version_helper::info();
     let is_wanted = env::var_os("CARGO_FEATURE_PLUGIN").is_some();
