@@ -37,7 +37,9 @@ fn properties(inspected: &str) -> BTreeMap<String, Vec<String>> {
             name = line.split(':').next().unwrap().trim().to_owned();
             properties.insert(name.clone(), Vec::new());
         } else if let Some(lines) = properties.get_mut(&name) {
-            lines.push(line.trim().to_owned());
+            // When it may be changed, `rtspsrc` does not say.
+            let line = line.trim().split(", changeable").next().unwrap();
+            lines.push(line.to_owned());
         }
     }
     properties

@@ -44,6 +44,8 @@ impl ObjectImpl for RtspSrc {
             settings.is_shim = true;
             settings.protocols = specs::protocols();
             settings.connect_failure = ConnectFailure::Error;
+            // Their defaults are empty, their first values are not set.
+            (settings.proxy_id, settings.proxy_pw) = (None, None);
         });
         if let Some(list) = std::env::var_os(PROPERTIES_VARIABLE) {
             self.set_properties(&list.to_string_lossy());
