@@ -295,11 +295,24 @@ fn with_possible_rate(value: String) -> String {
     }
 }
 
+/// Whether `rtpmap` names a codec with several rates, and none that is possible.
+fn has_unknown_rate(media: &gst_sdp::SDPMediaRef, number: u8) -> bool {
+    media
+        .attributes()
+        .filter(|attribute| attribute.key() == "rtpmap")
+        .filter_map(|attribute| sdp::rtpmap(attribute.value()?))
+        .any(|(payload_type, _, rate)| payload_type == number && rate == 0)
+}
+
 fn payload_type(
     media: &gst_sdp::SDPMediaRef,
     number: u8,
     attributes: &gst::Caps,
 ) -> Option<PayloadType> {
+    // GStreamer 1.26 takes the rate of a static payload type, or of a table by medium, for a rate of 0: sound at the wrong speed.
+    if has_unknown_rate(media, number) {
+        return None;
+    }
     let described = media.caps_from_media(i32::from(number))?;
     // The intersection adds the missing fields. It is empty if the two disagree on a field.
     let merged = described.intersect(attributes);
