@@ -235,10 +235,11 @@ fn source_of_uridecodebin(test: &str, ranks: &str) -> String {
     source.expect("its source").to_owned()
 }
 
+/// From GStreamer 1.24 on `rtspsrc` has the rank PRIMARY, 256.
 #[test]
 fn the_user_decides_by_rank_what_plays_an_rtsp_url() {
     let source = source_of_uridecodebin("theirs", "rtspsrc:1");
     assert!(source.contains("GstRTSPSrc"), "{source}");
-    let source = source_of_uridecodebin("ours", "rtspmuxsrc:1");
+    let source = source_of_uridecodebin("ours", "rtspmuxsrc:257");
     assert!(source.contains("GstRtspMuxSrc"), "{source}");
 }

@@ -568,6 +568,15 @@ impl Settings {
         self.user_agent.clone().unwrap_or_else(default_user_agent)
     }
 
+    /// What the property `user-agent` means to the server.
+    pub(super) fn sent_user_agent(&self) -> String {
+        let agent = self.user_agent();
+        match has_version_placeholder() {
+            true => agent.replace(VERSION_PLACEHOLDER, &running_version()),
+            false => agent,
+        }
+    }
+
     /// The value of the property `tcp-timeout`.
     pub(super) fn tcp_timeout_us(&self) -> u64 {
         self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
@@ -582,9 +591,24 @@ fn default_time_diff() -> i32 {
     }
 }
 
-fn default_user_agent() -> String {
+/// What `rtspsrc` replaces by its version, from GStreamer 1.24 on.
+const VERSION_PLACEHOLDER: &str = "{VERSION}";
+
+fn has_version_placeholder() -> bool {
+    gst::version() >= (1, 24, 0, 0)
+}
+
+fn running_version() -> String {
     let (major, minor, micro, _) = gst::version();
-    format!("GStreamer/{major}.{minor}.{micro}")
+    format!("{major}.{minor}.{micro}")
+}
+
+fn default_user_agent() -> String {
+    let version = match has_version_placeholder() {
+        true => VERSION_PLACEHOLDER.to_owned(),
+        false => running_version(),
+    };
+    format!("GStreamer/{version}")
 }
 
 /// GObject has checked the type against the specification.

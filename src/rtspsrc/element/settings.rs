@@ -119,7 +119,7 @@ impl Settings {
         }
         options.backchannel = self.backchannel == Backchannel::Onvif;
         options.tls = self.tls_options()?;
-        options.user_agent = Some(self.user_agent());
+        options.user_agent = Some(self.sent_user_agent());
         options.keep_alive = self.keep_alive;
         // 0 switches the timeout off, as in rtspsrc.
         options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
@@ -237,6 +237,25 @@ mod tests {
         assert_eq!(options.connect_timeout, Duration::from_secs(5));
         assert_eq!(options.silence_timeout, Some(Duration::from_secs(20)));
         assert!(options.keep_alive && options.credentials.is_none());
+    }
+
+    #[test]
+    fn the_version_is_filled_in_where_rtspsrc_fills_it_in() {
+        let agent = |written: &str| {
+            let user_agent = Some(written.to_owned());
+            let settings = Settings {
+                user_agent,
+                ..settings("rtsp://nvr/1")
+            };
+            settings.session_options().unwrap().user_agent.unwrap()
+        };
+        let (major, minor, micro, _) = gst::version();
+        let filled_in = format!("recorder {major}.{minor}.{micro}");
+        match gst::version() < (1, 24, 0, 0) {
+            true => assert_eq!(agent("recorder {VERSION}"), "recorder {VERSION}"),
+            false => assert_eq!(agent("recorder {VERSION}"), filled_in),
+        }
+        assert_eq!(agent(""), "");
     }
 
     #[test]
