@@ -18,7 +18,7 @@ esac
 # First of all, since it says so where it cannot be done.
 make_root $suite gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
     gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp libgstrtspserver-1.0-0 glib-networking ca-certificates \
-    python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0 procps
+    python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0 procps gcc libc6-dev pkg-config libgstreamer1.0-dev
 
 need_packages
 need_cargo
