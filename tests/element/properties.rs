@@ -138,7 +138,7 @@ fn any_value_can_be_written_without_a_panic() {
         }
     }
     assert!(element.property::<Option<String>>("location").is_none());
-    assert!(element.set_state(gst::State::Paused).is_err());
+    element.set_state(gst::State::Paused).unwrap();
     element.set_state(gst::State::Null).unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use crate::gst_server::GstServer;
+use crate::gst_server::{GstServer, clip::Stamp};
 use crate::player::{PATIENCE, PROMPT, Player, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer, Reaction, Rule};
 
@@ -239,14 +239,24 @@ fn teardown_timeout_bounds_the_way_to_null() {
 }
 
 #[test]
-fn the_location_stays_while_it_plays() {
+fn another_location_is_for_the_next_start() {
     init();
-    let server = GstServer::builder().start().unwrap();
+    let server = GstServer::builder().mounts(2).start().unwrap();
     let player = playing(&server.url(0));
     let source = player.element("source");
-    source.set_property("location", "rtsp://nvr/other");
-    assert_eq!(source.property::<String>("location"), server.url(0));
-    let handler = source.dynamic_cast_ref::<gst::URIHandler>().unwrap();
-    let error = handler.set_uri("rtsp://nvr/other").unwrap_err();
-    assert!(error.matches(gst::URIError::BadState), "{error}");
+    source.set_property("location", server.url(1));
+    // Credentials of now are not for it.
+    source.set_property("user-pw", "other");
+    let seen = player.seen_by("sink");
+    let before = seen.count();
+    seen.wait_for(before + 10);
+    assert_eq!(server.counts().describes, 1);
+    player.set_state(gst::State::Null).unwrap();
+    player.set_state(gst::State::Playing).unwrap();
+    let is_other = |buffers: &[gst::Buffer]| {
+        let data = buffers.last().and_then(|it| it.map_readable().ok());
+        let stamp = data.and_then(|it| Stamp::find(&it));
+        stamp.is_some_and(|it| it.camera == 1)
+    };
+    seen.wait_until(is_other);
 }

@@ -33,7 +33,7 @@ use crate::{
     rtspsrc::{
         CAT, guard, lock,
         manager::{self, Manager},
-        messages::{bus_queue, server},
+        messages::{self, FailureMessage, bus_queue, server},
         session::{
             control::{SessionControl, SessionPlan, TargetState},
             seek::Seeking,
@@ -87,14 +87,6 @@ impl ObjectImpl for RtspMuxSrc {
 
     fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
         guard(&self.obj(), (), || {
-            if spec.name() == "location" && self.is_running() {
-                gst::warning!(
-                    CAT,
-                    imp = self,
-                    "location cannot be changed in PAUSED or PLAYING"
-                );
-                return;
-            }
             let mut settings = lock(&self.settings);
             settings.set(spec.name(), value);
             let without_effect = settings.why_without_effect(spec.name());
@@ -145,7 +137,11 @@ impl ElementImpl for RtspMuxSrc {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst::Caps::new_empty_simple("application/x-rtp");
+            // As `rtspsrc` has it, though RDT is not played: programs look for a link by both.
+            let caps = gst::Caps::builder_full()
+                .structure(gst::Structure::new_empty("application/x-rtp"))
+                .structure(gst::Structure::new_empty("application/x-rdt"))
+                .build();
             let template = gst::PadTemplate::new(
                 "stream_%u",
                 gst::PadDirection::Src,
@@ -205,6 +201,12 @@ impl ElementImpl for RtspMuxSrc {
             *lock(&self.mux) = Some(mux);
         }
         self.parent_set_context(context);
+    }
+
+    /// That of the system, while there are streams, as rtpbin provides it in `rtspsrc`.
+    fn provide_clock(&self) -> Option<gst::Clock> {
+        self.session()?.build_guard.manager()?;
+        Some(gst::SystemClock::obtain())
     }
 
     /// Pushes downstream events into the streams: EOS sent to the pipeline ends recordings properly.
@@ -279,6 +281,8 @@ impl RtspMuxSrc {
         };
         let settings = lock(&self.settings).clone();
         match settings.session_options() {
+            // Those of another location are for the next start.
+            Ok(options) if options.url != session.options.borrow().url => {}
             Ok(options) => drop(session.options.send_replace(options)),
             Err(invalid) => gst::warning!(CAT, imp = self, "not used: {invalid}"),
         }
@@ -333,13 +337,21 @@ impl RtspMuxSrc {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let element = self.obj();
         let settings = lock(&self.settings).clone();
-        let options = settings.session_options().map_err(|invalid| {
-            // Posted at once, inside the state change that fails: see `bus_queue`.
-            let message = gst::message::Error::builder_from_error(invalid);
-            // An error means that the element has no bus, and so no reader.
-            let _ = element.post_message(message.src(&*element).build());
-            gst::StateChangeError
-        })?;
+        let options = match settings.session_options() {
+            Ok(options) => options,
+            // As in `rtspsrc`, the state change succeeds.
+            Err(invalid) if invalid.matches(gst::ResourceError::NotFound) => {
+                messages::error(&element, FailureMessage::new(invalid));
+                return Ok(());
+            }
+            Err(invalid) => {
+                // Posted at once, inside the state change that fails: see `bus_queue`.
+                let message = gst::message::Error::builder_from_error(invalid);
+                // An error means that the element has no bus, and so no reader.
+                let _ = element.post_message(message.src(&*element).build());
+                return Err(gst::StateChangeError);
+            }
+        };
         let intent = lock(&self.intent).take();
         let mux = self.mux();
         // Location and context may have changed since NULL to READY.

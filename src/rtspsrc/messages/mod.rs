@@ -257,7 +257,7 @@ fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
     use mux::ErrorKind as Kind;
 
     let code = match error.kind() {
-        Kind::Unauthorized | Kind::Status(401) => Resource::NotAuthorized,
+        Kind::Unauthorized | Kind::Status(401 | 407) => Resource::NotAuthorized,
         Kind::Status(_) if error.request() == Some("SETUP") => Resource::Write,
         Kind::InvalidUrl | Kind::Status(404) => Resource::NotFound,
         Kind::ServerLimit | Kind::CredentialsOnHold => Resource::Busy,
