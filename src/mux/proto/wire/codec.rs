@@ -16,6 +16,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{
     header::parse_content_length,
+    line_ends::{LONGEST_HEAD_END, LineEnds, is_line_end},
     message::{
         Defect, HTTP_PREFIX, Headers, Message, RESPONSE_PREFIX, StartLine, may_begin_message,
         parse_head,
@@ -417,59 +418,6 @@ fn find_frames(buffer: &[u8], from: usize, plausible: &impl Plausible) -> Option
         })
     };
     (from..buffer.len()).find(is_first)
-}
-
-/// What ends the lines of a head, as its first line shows. Other lines may end with something else:
-/// `rtspsrc` takes CRLF, LF and CR in any mixture. It takes CR CR for the end of the head. Here that is so
-/// only where the first line ends with CR alone, because some servers write CR CR LF for CRLF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LineEnds {
-    /// LF, with any number of CR before it.
-    Lf,
-    Cr,
-    LfCr,
-}
-
-/// The longest end of a head: LF CR LF CR.
-const LONGEST_HEAD_END: usize = 4;
-
-impl LineEnds {
-    /// `None`: more bytes are needed.
-    fn of(head: &[u8]) -> Option<Self> {
-        let first = head.iter().position(is_line_end)?;
-        match head.get(first..)? {
-            [b'\n', b'\r', b'\n', ..] | [b'\n', b'\n', ..] => Some(Self::Lf),
-            [b'\n', b'\r', _, ..] => Some(Self::LfCr),
-            [b'\n' | b'\r'] | [b'\n', b'\r'] => None,
-            [b'\r', second, ..] if !is_line_end(second) => Some(Self::Cr),
-            _ => Some(Self::Lf),
-        }
-    }
-
-    /// The end of the head with its blank line, behind the first `searched` bytes.
-    fn find_head_end(self, head: &[u8], searched: usize) -> Option<usize> {
-        let from = searched.saturating_sub(LONGEST_HEAD_END - 1);
-        let mut rest = head.get(from..)?;
-        loop {
-            rest = rest.get(rest.iter().position(is_line_end)?..)?;
-            let length = match (rest, self) {
-                ([b'\n', b'\r', b'\n', b'\r', ..], Self::LfCr)
-                | ([b'\r', b'\n', b'\r', b'\n', ..], _)
-                | ([b'\n', b'\r', b'\r', b'\n', ..], Self::Lf) => 4,
-                ([b'\n', b'\r', b'\n', ..], Self::Lf | Self::Cr) => 3,
-                ([b'\n', b'\n', ..], _) | ([b'\r', b'\r', ..], Self::Cr) => 2,
-                _ => {
-                    rest = rest.get(1..)?;
-                    continue;
-                }
-            };
-            return Some(head.len() - rest.len() + length);
-        }
-    }
-}
-
-fn is_line_end(byte: &u8) -> bool {
-    matches!(byte, b'\r' | b'\n')
 }
 
 fn start_line_within(buffer: &[u8], limit: usize) -> bool {

@@ -3,6 +3,7 @@
 
 pub(crate) mod codec;
 pub mod header;
+mod line_ends;
 pub(crate) mod message;
 pub(crate) mod octets;
 pub(crate) mod redaction;

@@ -273,16 +273,14 @@ pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, In
     let aggregate = uri::resolve_control(&base, relative).unwrap_or_else(|| base.clone());
 
     let count = sections.len();
-    let unsent = unsent_direction(session.direction, &sections);
-    let is_sent =
-        |section: &Section| unsent.is_none_or(|unsent| section.is_sent(session.direction, unsent));
+    let unsent = unsent_direction(&sections);
+    let is_sent = |section: &Section| unsent.is_none() || section.direction != unsent;
     let sections = sections.into_iter().enumerate();
     let (sent, unsent): (Vec<_>, Vec<_>) = sections.partition(|(_, section)| is_sent(section));
-    let is_backchannel =
-        |section: &Section| section.direction.or(session.direction) == Some(Direction::SendOnly);
+    let is_backchannel = |section: &Section| section.direction == Some(Direction::SendOnly);
     let backchannels = unsent.into_iter().filter(|(_, it)| is_backchannel(it));
     let backchannels = backchannels.filter_map(|(index, section)| {
-        let stream = section.into_stream(index, session.direction, &base)?;
+        let stream = section.into_stream(index, &base)?;
         Some(MediaStream {
             is_backchannel: true,
             ..stream
@@ -291,15 +289,14 @@ pub fn parse_presentation(sdp: Bytes, described: Url) -> Result<Presentation, In
     let backchannels: Vec<_> = backchannels.collect();
     let mut streams: Vec<_> = sent
         .into_iter()
-        .filter_map(|(index, section)| section.into_stream(index, session.direction, &base))
+        .filter_map(|(index, section)| section.into_stream(index, &base))
         .collect();
     if streams.is_empty() {
         return Err(InvalidSdp::NothingUsable(count));
     }
     // Where no other picture or sound is left, a camera that plays at all sends these.
-    let has_active = streams.iter().any(MediaStream::sends_all_the_time);
-    for stream in streams.iter_mut().filter(|_| !has_active) {
-        stream.is_inactive = false;
+    if !streams.iter().any(MediaStream::sends_all_the_time) {
+        streams.iter_mut().for_each(|it| it.is_inactive = false);
     }
     Ok(Presentation {
         base,
@@ -338,15 +335,15 @@ impl Direction {
 /// sees them: a backchannel is `sendonly`, all others `recvonly`. Where a picture is `sendonly` the
 /// server writes them as it sees them, as in an offer (RFC 3264). Where nothing would be left the
 /// directions mean nothing.
-fn unsent_direction(session: Option<Direction>, sections: &[Section]) -> Option<Direction> {
+fn unsent_direction(sections: &[Section]) -> Option<Direction> {
     let is_picture_sent = |section: &Section| {
-        section.media == "video" && section.direction.or(session) == Some(Direction::SendOnly)
+        section.media == "video" && section.direction == Some(Direction::SendOnly)
     };
     let unsent = match sections.iter().any(is_picture_sent) {
         true => Direction::ReceiveOnly,
         false => Direction::SendOnly,
     };
-    let is_sent = |section: &Section| section.is_sent(session, unsent);
+    let is_sent = |section: &Section| section.direction != Some(unsent);
     sections.iter().any(is_sent).then_some(unsent)
 }
 
@@ -372,6 +369,9 @@ fn split_sections(sdp: &[u8]) -> Result<(SessionPart, Vec<Section>), InvalidSdp>
             ("a", Some(section)) => section.on_attribute(value),
             _ => {}
         }
+    }
+    for section in &mut sections {
+        section.direction = section.direction.or(session.direction);
     }
     Ok((session, sections))
 }
@@ -479,18 +479,8 @@ impl Section {
         }
     }
 
-    /// Whether the server may send on it, where the client sends in the direction `unsent`.
-    fn is_sent(&self, session: Option<Direction>, unsent: Direction) -> bool {
-        self.direction.or(session) != Some(unsent)
-    }
-
     /// The stream, if it is carried over RTP and its control attribute can be used.
-    fn into_stream(
-        self,
-        index: usize,
-        session: Option<Direction>,
-        base: &Url,
-    ) -> Option<MediaStream> {
+    fn into_stream(self, index: usize, base: &Url) -> Option<MediaStream> {
         Profile::of(&self.protocol)?;
         let control = uri::resolve_control(base, self.control.as_deref())?;
         Some(MediaStream {
@@ -498,7 +488,7 @@ impl Section {
             is_backchannel: false,
             other_control: uri::other_control(base, self.control.as_deref(), &control),
             control,
-            is_inactive: self.direction.or(session) == Some(Direction::Inactive),
+            is_inactive: self.direction == Some(Direction::Inactive),
             media: self.media,
             protocol: self.protocol,
             payload_types: self.payload_types,
