@@ -237,7 +237,8 @@ fn eos_when_the_server_ends(stage: &Stage) {
 fn eos_sent_to_the_pipeline_comes_out(stage: &Stage) {
     let show = stage.play("av", &[]);
     show.buffers(2, 10);
-    stage.note("sent", show.pipeline.send_event(gst::event::Eos::new()));
+    // `rtspsrc` may say no, and ends all the same.
+    let _ = show.pipeline.send_event(gst::event::Eos::new());
     show.wait("EOS", has_eos);
     let message = show.message(&[gst::MessageType::Eos, gst::MessageType::Error]);
     stage.note("message", kind(&message));
