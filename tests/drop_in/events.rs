@@ -153,9 +153,9 @@ fn no_more_pads_comes_once(stage: &Stage) {
     let (order, told) = std::sync::mpsc::channel();
     let added = order.clone();
     show.source()
-        .connect_pad_added(move |_, _| drop(added.send("pad")));
+        .connect_pad_added(move |_, _| _ = added.send("pad"));
     show.source()
-        .connect_no_more_pads(move |_| drop(order.send("no more")));
+        .connect_no_more_pads(move |_| _ = order.send("no more"));
     let show = show.playing();
     show.buffers(2, 20);
     // In `rtspsrc` the second pad may follow it.

@@ -369,9 +369,10 @@ fn dropped_in_null_after_playing(stage: &Stage) {
     let show = stage.play("h264", &[]);
     show.buffers(1, 5);
     show.pipeline.set_state(gst::State::Null).unwrap();
-    let source = show.source().downgrade();
+    let (gone, is_gone) = std::sync::mpsc::channel();
+    let _notify = show.source().add_weak_ref_notify(move || _ = gone.send(()));
     drop(show);
-    stage.note("gone", source.upgrade().is_none());
+    stage.note("gone", is_gone.recv_timeout(PATIENCE).is_ok());
 }
 
 fn ten_times_up_and_down(stage: &Stage) {

@@ -145,7 +145,8 @@ fn descriptions_that_cannot_be_played_have_the_codes_of_rtspsrc() {
         "v=0\r\ns=x\r\nm=video 0 RTP/SAVP 96\r\na=rtpmap:96 H264/90000\r\na=control:t\r\n";
     let is_empty = |error: &glib::Error| error.matches(gst::ResourceError::Settings);
     let is_unknown = |error: &glib::Error| error.matches(gst::StreamError::CodecNotFound);
-    let cases: [(_, &dyn Fn(&glib::Error) -> bool); 3] = [
+    type IsCode = dyn Fn(&glib::Error) -> bool;
+    let cases: [(_, &IsCode); 3] = [
         (Camera::without_media(), &is_empty),
         (Camera::video().sdp(""), &is_empty),
         (Camera::video().sdp(encrypted), &is_unknown),

@@ -240,7 +240,8 @@ impl URIHandlerImpl for RtspMuxSrc {
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
         parse_location(uri)
             .map_err(|error| glib::Error::new(gst::URIError::BadUri, error.message()))?;
-        self.set_location(uri)
+        self.set_location(uri);
+        Ok(())
     }
 }
 
@@ -255,15 +256,9 @@ impl RtspMuxSrc {
         read(&lock(&self.settings))
     }
 
-    /// Sets the location that a URI handler is given.
-    pub(crate) fn set_location(&self, uri: &str) -> Result<(), glib::Error> {
-        if self.is_running() {
-            let text = "the URI cannot be changed in PAUSED or PLAYING";
-            return Err(glib::Error::new(gst::URIError::BadState, text));
-        }
+    /// Sets the location that a URI handler is given; while the element runs, for the next start.
+    pub(crate) fn set_location(&self, uri: &str) {
         lock(&self.settings).location = Some(uri.to_owned());
-        self.obj().notify("location");
-        Ok(())
     }
 
     pub(super) fn session(&self) -> Option<Arc<SessionControl>> {

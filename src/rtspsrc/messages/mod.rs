@@ -256,7 +256,9 @@ fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
     use gst::ResourceError as Resource;
     use mux::ErrorKind as Kind;
 
+    let text = error.to_string();
     let code = match error.kind() {
+        Kind::Status(461) => return glib::Error::new(gst::StreamError::CodecNotFound, &text),
         Kind::Unauthorized | Kind::Status(401 | 407) => Resource::NotAuthorized,
         Kind::Status(_) if error.request() == Some("SETUP") => Resource::Write,
         Kind::InvalidUrl | Kind::Status(404) => Resource::NotFound,
@@ -271,7 +273,7 @@ fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
         _ if phase == SessionPhase::Opening => Resource::OpenRead,
         _ => Resource::Read,
     };
-    glib::Error::new(code, &error.to_string())
+    glib::Error::new(code, &text)
 }
 
 /// `rtsp-status-code` and `rtsp-status-reason`, as in the messages of `rtspsrc`.

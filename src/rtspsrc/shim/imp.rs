@@ -127,14 +127,14 @@ impl URIHandlerImpl for RtspSrc {
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
         let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
         let is = |known: &&str| known.eq_ignore_ascii_case(scheme);
-        let is_played = PLAYED.iter().any(&is);
+        let is_played = PLAYED.iter().any(is);
         // What it cannot play becomes an ERROR at the start, where programs read the reason.
-        if PROTOCOLS.iter().any(is) && !is_played {
-            return self.base().set_location(uri);
+        if is_played || !PROTOCOLS.iter().any(is) {
+            parse_location(uri)
+                .map_err(|error| glib::Error::new(gst::URIError::BadUri, error.message()))?;
         }
-        parse_location(uri)
-            .map_err(|error| glib::Error::new(gst::URIError::BadUri, error.message()))?;
-        self.base().set_location(uri)
+        self.base().set_location(uri);
+        Ok(())
     }
 }
 
