@@ -119,12 +119,13 @@ pub use self::{
     },
     policy::redial::RetryBounds,
     proto::{
-        Counters, Credentials, MediaStream, PacketKind, PlayAnswer, PlayHeaders, Presentation,
-        RtpInfo, StreamGrant, wire::rtp::RtpHeader,
+        Counters, Credentials, MediaStream, PacketKind, ParameterAnswer, ParameterRequest,
+        PlayAnswer, PlayHeaders, Presentation, RtpInfo, StreamGrant, wire::rtp::RtpHeader,
     },
     session::{
         RtcpSender, Session,
         monitor::SessionMonitor,
+        parameters::ParameterSender,
         stages::{Described, Opening, Ready},
     },
     stats::{

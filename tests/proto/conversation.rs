@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gstrtspmux::mux::proto::{
     CloseReason, ConnectionConfig, CredentialReport, CredentialStatus, CredentialWant, Event,
-    Failure, FailureKind, Limits, Permit, PermitReturn, PlayRange, Presentation, Profile,
-    RefusalVerdict, Reply, RequestId, SessionKey, SessionRequest, SourcePolicy, Tag,
+    Failure, FailureKind, Limits, ParameterRequest, Permit, PermitReturn, PlayRange, Presentation,
+    Profile, RefusalVerdict, Reply, RequestId, SessionKey, SessionRequest, SourcePolicy, Tag,
     wire::{sdp, uri},
 };
 use url::Url;
@@ -460,6 +460,14 @@ impl Player {
             ["play"] => vec![camera.play()],
             ["seek", range] => vec![camera.seek(range)],
             ["pause"] => vec![SessionRequest::Pause],
+            [method @ ("get-parameter" | "set-parameter"), name] => {
+                let parameters = ParameterRequest {
+                    is_change: *method == "set-parameter",
+                    content_type: "text/parameters".to_owned(),
+                    body: format!("{name}:\r\n").into(),
+                };
+                vec![SessionRequest::Parameters(parameters)]
+            }
             ["teardown"] => {
                 camera.has_left = true;
                 vec![SessionRequest::Teardown]
@@ -685,6 +693,10 @@ impl Camera {
             Reply::SetUp(_) => seen("ready"),
             Reply::Playing(_) => seen("playing"),
             Reply::Paused => seen("paused"),
+            Reply::Parameters(answer) => {
+                let length = answer.body.len();
+                seen("parameters").map(|it| it.with("status", answer.code).with("body", length))
+            }
             Reply::TornDown => seen("torn-down"),
         }
     }

@@ -101,6 +101,7 @@ transcripts! {
     no_cseq_several_outstanding
     nonce_good_once
     one_describe_of_a_camera
+    parameters
     password_changed
     paused_is_kept_alive
     permit_given_back

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use rtsp_types::Method;
 use url::Url;
 
@@ -76,8 +77,46 @@ pub enum SessionRequest {
     },
     /// PAUSE of the session; it stays kept alive.
     Pause,
+    /// GET_PARAMETER or SET_PARAMETER of the session, with a body.
+    Parameters(ParameterRequest),
     /// TEARDOWN of the session: the last thing it does.
     Teardown,
+}
+
+/// A question for parameters of a session, or a change of one (RFC 2326 10.8, 10.9). `Debug` shows no
+/// value: it may be a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ParameterRequest {
+    /// SET_PARAMETER instead of GET_PARAMETER.
+    pub is_change: bool,
+    /// The `Content-Type` of the body.
+    pub content_type: String,
+    /// The parameters.
+    pub body: Bytes,
+}
+
+impl ParameterRequest {
+    pub(crate) fn method(&self) -> Method {
+        match self.is_change {
+            true => Method::SetParameter,
+            false => Method::GetParameter,
+        }
+    }
+}
+
+impl fmt::Debug for ParameterRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(<&str>::from(&self.method()))
+    }
+}
+
+/// The answer to a [`ParameterRequest`], whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterAnswer {
+    /// The status code.
+    pub code: u16,
+    /// What the server sent with it.
+    pub body: Bytes,
 }
 
 /// Where PLAY begins. Behind a PAUSE it resumes (RFC 2326 10.5), unless it is [`Given`](Self::Given).
@@ -206,6 +245,7 @@ impl SessionRequest {
             Self::Setup { .. } => Method::Setup,
             Self::Play { .. } => Method::Play,
             Self::Pause => Method::Pause,
+            Self::Parameters(parameters) => parameters.method(),
             Self::Teardown => Method::Teardown,
         }
     }

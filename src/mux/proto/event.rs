@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{
     auth::{CredentialReport, credentials::Credentials},
-    command::{RequestId, SessionKey},
+    command::{ParameterAnswer, RequestId, SessionKey},
     limits::LimitExceeded,
     wire::{header::RtpInfo, redacted, rtp::RtpHeader},
 };
@@ -114,6 +114,8 @@ pub enum Reply {
     Playing(PlayAnswer),
     /// Answer to PAUSE.
     Paused,
+    /// Answer to GET_PARAMETER or SET_PARAMETER, also one that refuses.
+    Parameters(ParameterAnswer),
     /// Answer to TEARDOWN.
     TornDown,
 }
@@ -139,6 +141,7 @@ impl fmt::Debug for Reply {
             Self::SetUp(grant) => f.debug_tuple("SetUp").field(grant).finish(),
             Self::Playing(answer) => f.debug_tuple("Playing").field(&answer.rtp_info).finish(),
             Self::Paused => f.write_str("Paused"),
+            Self::Parameters(answer) => write!(f, "Parameters({})", answer.code),
             Self::TornDown => f.write_str("TornDown"),
         }
     }

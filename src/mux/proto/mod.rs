@@ -55,8 +55,8 @@ pub use self::{
         realms::Realms,
     },
     command::{
-        PlayHeaders, PlayRange, Profile, RequestId, SessionConfig, SessionKey, SessionRequest,
-        SourcePolicy,
+        ParameterAnswer, ParameterRequest, PlayHeaders, PlayRange, Profile, RequestId,
+        SessionConfig, SessionKey, SessionRequest, SourcePolicy,
     },
     connection::{
         Connection, ConnectionConfig,

@@ -161,7 +161,7 @@ impl Successor {
 
 async fn begin(mut setup: Setup, streams: &MovingStreams) -> Result<(Attached, Setup), Error> {
     let described = setup.describe().await?;
-    let now = &described.presentation;
+    let now = setup.edited(&described.presentation);
     let is_there = |stream: &usize| {
         let both = streams
             .of

@@ -3,6 +3,7 @@
 pub(crate) mod attachment;
 mod migration;
 pub(crate) mod monitor;
+pub(crate) mod parameters;
 pub(crate) mod setup;
 pub(crate) mod stages;
 
@@ -20,6 +21,7 @@ use self::{
     attachment::{Attachment, Requester},
     migration::{MovingStreams, RedirectBudget, Successor},
     monitor::SessionMonitor,
+    parameters::ParameterSender,
     setup::{Attached, Setup},
 };
 use super::{
@@ -63,11 +65,12 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(playing: Attached, setup: Setup) -> Self {
+        let presentation = setup.edited(&playing.presentation).clone();
         let Attached {
             attachment,
-            presentation,
             streams,
             play_answer,
+            ..
         } = playing;
         Self {
             place: Arc::new(Mutex::new(attachment.requester())),
@@ -321,7 +324,8 @@ impl Session {
         );
         self.successor = None;
         self.streams = playing.streams.grants;
-        (self.presentation, self.play_answer) = (playing.presentation, playing.play_answer);
+        self.presentation = setup.edited(&playing.presentation).clone();
+        self.play_answer = playing.play_answer;
         let mut old = std::mem::replace(&mut self.attachment, playing.attachment);
         let mut left = Vec::new();
         _ = old.consumer.poll_batch(context, &mut left);
@@ -359,7 +363,8 @@ impl Session {
         let setup = self.setup.describing_again();
         async move {
             let mut setup = setup?;
-            Ok(setup.describe().await?.presentation)
+            let described = setup.describe().await?.presentation;
+            Ok(setup.edited(&described).clone())
         }
     }
 
@@ -428,6 +433,11 @@ impl Session {
         RtcpSender {
             place: Arc::clone(&self.place),
         }
+    }
+
+    /// Sends parameters of the session to the server.
+    pub fn parameter_sender(&self) -> ParameterSender {
+        ParameterSender::new(Arc::clone(&self.place))
     }
 
     /// Observes this session.

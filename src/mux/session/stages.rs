@@ -4,16 +4,23 @@
 //! dropped at any moment, and so may the future of a step: what the server has begun for it by then
 //! is torn down behind the scenes.
 
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
 use super::{
     Session,
     monitor::SessionMonitor,
+    parameters::ParameterSender,
     setup::{Attached, Setup},
 };
 use crate::mux::{
     config::SessionOptions,
     connection_pool::{ConnectionPool, Intent},
     error::{Error, ErrorKind, Initiator},
-    proto::{PlayHeaders, Presentation, StreamGrant},
+    proto::{
+        InvalidSdp, PlayHeaders, Presentation, StreamGrant, wire::sdp::parse_presentation,
+    },
 };
 
 /// A session that has done nothing yet.
@@ -87,7 +94,20 @@ pub struct Described {
 impl Described {
     /// What there is to play.
     pub fn presentation(&self) -> &Presentation {
-        &self.attached.presentation
+        self.setup.edited(&self.attached.presentation)
+    }
+
+    /// Changes what there is to play: from now on the session goes by this description in place of the
+    /// server's, also where it is moved to another connection. Other sessions do not.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of it can be set up; then the server's stays.
+    pub fn edit(&mut self, sdp: Bytes) -> Result<(), InvalidSdp> {
+        let described = self.attached.presentation.clone();
+        let edited = parse_presentation(sdp, described.base.clone())?;
+        self.setup.edit(described, edited);
+        Ok(())
     }
 
     /// Sets up all streams. See [`setup`](Self::setup).
@@ -96,7 +116,7 @@ impl Described {
     ///
     /// As [`setup`](Self::setup).
     pub async fn setup_all(self) -> Result<Ready, Error> {
-        let streams: Vec<usize> = (0..self.attached.presentation.streams.len()).collect();
+        let streams: Vec<usize> = (0..self.presentation().streams.len()).collect();
         self.setup(&streams).await
     }
 
@@ -109,11 +129,11 @@ impl Described {
     /// The first thing that went wrong and could not be helped; an empty list, or an index that
     /// the presentation does not have.
     pub async fn setup(self, streams: &[usize]) -> Result<Ready, Error> {
+        let count = self.presentation().streams.len();
         let Self {
             attached,
             mut setup,
         } = self;
-        let count = attached.presentation.streams.len();
         if streams.is_empty() || streams.iter().any(|stream| *stream >= count) {
             let explanation = format!("streams {streams:?} of a presentation that has {count}");
             let error = Error::new(ErrorKind::Sdp, explanation).caused_by(Initiator::User);
@@ -136,7 +156,13 @@ pub struct Ready {
 impl Ready {
     /// What there is to play.
     pub fn presentation(&self) -> &Presentation {
-        &self.attached.presentation
+        self.setup.edited(&self.attached.presentation)
+    }
+
+    /// Sends parameters of the session until it plays; then
+    /// [`Session::parameter_sender`](super::Session::parameter_sender) does.
+    pub fn parameter_sender(&self) -> ParameterSender {
+        ParameterSender::new(Arc::new(Mutex::new(self.attached.attachment.requester())))
     }
 
     /// The streams that were set up, in the order of their set-up.

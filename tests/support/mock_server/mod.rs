@@ -48,6 +48,8 @@ pub struct Recorded {
     pub uri: String,
     /// The header lines.
     pub headers: Headers,
+    /// The body.
+    pub body: Vec<u8>,
     /// How many requests the server had seen before, on all connections.
     pub at_nth: usize,
 }

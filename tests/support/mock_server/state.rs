@@ -208,6 +208,7 @@ impl State {
             method: request.method.clone(),
             uri: request.uri.clone(),
             headers: request.headers.clone(),
+            body: request.body.clone(),
             at_nth: self.view.requests.len(),
         });
     }

@@ -14,7 +14,7 @@ use super::{
     sending::REPLACED,
 };
 use crate::mux::proto::{
-    command::{SessionKey, SourcePolicy},
+    command::{ParameterAnswer, SessionKey, SourcePolicy},
     event::{
         Event, Failure, FailureKind, FirstAsked, PlayAnswer, Reply, Retirement, SharingViolation,
         StreamGrant,
@@ -121,7 +121,13 @@ impl Connection {
             Purpose::Play(_) | Purpose::KeepAlive
         );
         let is_over_limit = |kind: &FailureKind| matches!(kind, FailureKind::LimitExceeded(_));
-        match failure_of(response).filter(|kind| !may_be_cut || !is_over_limit(kind)) {
+        // A user's own request: what the server says to it is the user's to read.
+        let is_of_user = |kind: &FailureKind| {
+            let is_gone = status_of(kind) == Some(SESSION_NOT_FOUND);
+            matches!(answered.draft.purpose, Purpose::Parameters(_)) && !is_gone && code >= 300
+        };
+        let failure = failure_of(response).filter(|kind| !may_be_cut || !is_over_limit(kind));
+        match failure.filter(|kind| !is_of_user(kind)) {
             Some(kind) => self.on_failure(now, answered, kind),
             None => self.on_success(now, answered, response),
         }
@@ -173,7 +179,9 @@ impl Connection {
             }
             // Before a session has played, the next request shows the error too, and the session is
             // set up again elsewhere.
-            (Purpose::Play(_) | Purpose::Pause, Some(key)) if is_gone && self.has_played(key) => {
+            (Purpose::Play(_) | Purpose::Pause | Purpose::Parameters(_), Some(key))
+                if is_gone && self.has_played(key) =>
+            {
                 self.lose_session(key, answered.draft.method.clone(), cseq, kind.clone());
                 self.fail_draft(answered.draft, cseq, kind);
             }
@@ -246,6 +254,11 @@ impl Connection {
                 self.set_phase(key, SessionPhase::Paused);
                 Ok(Reply::Paused)
             }
+            Purpose::Parameters(_) => Ok(Reply::Parameters(ParameterAnswer {
+                code: response.status().map_or(0, |(code, _)| code),
+                // A copy, as with a description.
+                body: Bytes::copy_from_slice(&response.body),
+            })),
             // Requests of the connection itself.
             _ => return,
         };

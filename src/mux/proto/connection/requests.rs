@@ -26,7 +26,7 @@ use url::Url;
 
 use crate::mux::proto::{
     auth::{Answered, AuthTrail},
-    command::{PlayRange, Profile, RequestId, SessionKey, SourcePolicy},
+    command::{ParameterRequest, PlayRange, Profile, RequestId, SessionKey, SourcePolicy},
 };
 
 /// How long the answer to an ignored request is still recognised.
@@ -407,6 +407,8 @@ pub(crate) enum Purpose {
     },
     Play(PlayRange),
     Pause,
+    /// Asks for parameters of a session or changes one, for its user.
+    Parameters(ParameterRequest),
     Teardown,
     /// Keeps a session alive.
     KeepAlive,

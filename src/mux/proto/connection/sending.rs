@@ -46,10 +46,16 @@ impl Connection {
                 _ if is_new && self.id_given_twice.is_some() => Some(REPLACED),
                 _ => session.is_replaced.then_some(REPLACED),
             },
-            SessionRequest::Play { .. } | SessionRequest::Pause if !session.is_set_up() => {
+            SessionRequest::Play { .. } | SessionRequest::Pause | SessionRequest::Parameters(_)
+                if !session.is_set_up() =>
+            {
                 Some(FailureKind::Cancelled)
             }
-            SessionRequest::Play { .. } | SessionRequest::Pause if self.tainted => Some(TAINTED),
+            SessionRequest::Play { .. } | SessionRequest::Pause | SessionRequest::Parameters(_)
+                if self.tainted =>
+            {
+                Some(TAINTED)
+            }
             SessionRequest::Play { .. } => session.is_replaced.then_some(REPLACED),
             _ => None,
         };
@@ -63,6 +69,9 @@ impl Connection {
                 (session.aggregate().clone(), Purpose::Play(range))
             }
             SessionRequest::Pause => (session.aggregate().clone(), Purpose::Pause),
+            SessionRequest::Parameters(parameters) => {
+                (session.aggregate().clone(), Purpose::Parameters(parameters))
+            }
             SessionRequest::Setup {
                 stream,
                 control,
@@ -128,7 +137,9 @@ impl Connection {
         let timeouts = &self.config.timeouts;
         match purpose {
             Purpose::Describe | Purpose::Probe => timeouts.describe,
-            Purpose::Setup { .. } | Purpose::Play(_) | Purpose::Pause => timeouts.response,
+            Purpose::Setup { .. } | Purpose::Play(_) | Purpose::Pause | Purpose::Parameters(_) => {
+                timeouts.response
+            }
             Purpose::Teardown | Purpose::Undo { .. } => timeouts.teardown,
             Purpose::KeepAlive | Purpose::Ping | Purpose::Fence | Purpose::ProbeFence => {
                 timeouts.keep_alive
@@ -409,6 +420,10 @@ impl Connection {
                     writer.header(name, value);
                 }
             }
+            Purpose::Parameters(parameters) => {
+                writer.header("Content-Type", &parameters.content_type);
+                writer.header("Content-Length", &parameters.body.len().to_string());
+            }
             _ => {}
         }
         // The server may have named none.
@@ -424,6 +439,10 @@ impl Connection {
             self.describe_batch.on_written(self.out.len() - from, urls);
         }
         self.log_sent(draft.session, from);
+        // Behind the log: a parameter may be a secret.
+        if let Purpose::Parameters(parameters) = &draft.purpose {
+            self.out.extend_from_slice(&parameters.body);
+        }
         cseq
     }
 

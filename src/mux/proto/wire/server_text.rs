@@ -149,7 +149,7 @@ impl WireMessage {
         }
     }
 
-    /// From the bytes of one message that we send; we send none with a body.
+    /// From the bytes of one message that we send, without its body.
     pub(crate) fn sent(session: Option<SessionKey>, bytes: &[u8]) -> Option<Self> {
         let (start, headers) = parse_head(bytes)?;
         Some(Self {

@@ -6,6 +6,7 @@
 //! the server, for what is in front of it on its connection, and for the time.
 
 mod attempt;
+mod edit;
 mod failed;
 mod redirect;
 mod requests;
@@ -16,7 +17,10 @@ use std::{fmt, pin::Pin, time::Instant};
 use tokio::{runtime::Handle, sync::watch};
 
 pub(crate) use self::attempt::StreamsSetUp;
-use self::attempt::{AtServer, Completing, Completion, Target, WantedStreams, Work};
+use self::{
+    attempt::{AtServer, Completing, Completion, Target, WantedStreams, Work},
+    edit::Edit,
+};
 use super::{attachment::Attachment, monitor::SessionMonitor};
 use crate::mux::{
     clock,
@@ -62,6 +66,7 @@ pub(crate) struct Setup {
     wanted: WantedStreams,
     /// Where it begins to play; `None`: where the description says.
     pub(crate) begins_at: Option<PlayHeaders>,
+    edit: Option<Edit>,
     /// The redial policy is to follow it, from its first look at the pool on.
     begins: bool,
     /// Tells the redial policy what becomes of the session; none for one that is to take the place of
@@ -90,6 +95,7 @@ impl Setup {
             here: AtServer::default(),
             wanted: WantedStreams::default(),
             begins_at: None,
+            edit: None,
             pool,
             options,
             begins: false,
@@ -146,6 +152,7 @@ impl Setup {
         )?;
         describing.target = self.target.clone();
         describing.checkout = self.checkout.clone();
+        describing.edit.clone_from(&self.edit);
         describing.checkout.needs_describe = true;
         Ok(describing)
     }
@@ -156,6 +163,7 @@ impl Setup {
         let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
         another.target = self.target.clone();
         another.checkout = self.checkout.clone();
+        another.edit.clone_from(&self.edit);
         Some(another)
     }
 
@@ -242,7 +250,7 @@ impl Setup {
     ) -> Result<Attached, Error> {
         self.wanted = WantedStreams {
             streams: streams.to_vec(),
-            of: described.presentation.streams.len(),
+            of: self.edited(&described.presentation).streams.len(),
             left_out: Vec::new(),
         };
         self.resume(described);

@@ -217,7 +217,7 @@ impl Setup {
     ) -> Work {
         let joining = looked.joining.take();
         let here = &self.here;
-        let (Some(attachment), presentation) = (&here.attachment, &here.presentation) else {
+        let (Some(attachment), presentation) = (&here.attachment, self.played()) else {
             return Work::none();
         };
         let work = match (operation, presentation) {
@@ -363,7 +363,7 @@ impl Setup {
         }
         self.on_success(FailedStep::SetUp);
         for (stream, control) in done.controls.drain(..) {
-            let described = self.here.presentation.as_mut();
+            let described = self.played_mut();
             if let Some(stream) = described.and_then(|it| it.streams.get_mut(stream)) {
                 stream.control = control;
             }
@@ -402,7 +402,7 @@ impl Setup {
 
     /// Has all streams set up where the description has changed since they were chosen.
     pub(super) fn fit_streams(&mut self) -> Result<(), Error> {
-        let presentation = self.here.presentation.as_ref();
+        let presentation = self.played();
         let streams = presentation.map_or(0, |presentation| presentation.streams.len());
         if streams == self.wanted.of {
             return Ok(());
