@@ -79,8 +79,12 @@ mod relinking;
 mod secrets;
 #[path = "element/seeking.rs"]
 mod seeking;
+#[path = "element/select_streams.rs"]
+mod select_streams;
 #[path = "element/sharing.rs"]
 mod sharing;
+#[path = "element/signals.rs"]
+mod signals;
 #[path = "element/states.rs"]
 mod states;
 #[path = "element/tls.rs"]

@@ -8,6 +8,8 @@ mod breaking_front;
 mod certificates;
 #[path = "support/gst_server.rs"]
 mod gst_server;
+#[path = "gst_launch/python.rs"]
+mod python;
 #[path = "gst_launch/recording.rs"]
 mod recording;
 #[path = "gst_launch/sigpipe.rs"]

@@ -6,6 +6,7 @@
 //! manager   turns RTP packets into timed buffers: the light path, or rtpbin
 //! media     buffers, pads and caps
 //! messages  the messages for the bus, and the thread that posts them
+//! handlers  calls signal handlers, on threads of their own
 //! shim      the same element under the name of `rtspsrc`
 //! threads   the threads that run session tasks and push buffers
 //! ```
@@ -16,6 +17,7 @@
 //! `teardown-timeout` at most.
 
 pub(crate) mod element;
+pub(crate) mod handlers;
 mod manager;
 pub(crate) mod media;
 pub(crate) mod messages;

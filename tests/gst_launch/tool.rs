@@ -72,6 +72,18 @@ impl Tool {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What a program in Python prints; its bindings are those of the system.
+    pub(crate) fn python(&self, script: &Path, arguments: &[&str]) -> String {
+        let output = self
+            .command("/usr/bin/python3")
+            .arg(script)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Runs a line as a shell would give it to gst-launch-1.0; there is nothing to quote in it.
     pub(crate) fn launch(&self, line: &str) -> Launched {
         let mut command = self.command("gst-launch-1.0");

@@ -126,10 +126,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mux::probe", &["mux", "mux::clock", "mux::proto"]),
     // The element. Its mod.rs has the log category and the type, which all its modules use.
     ("rtspsrc::threads", &["mux", "rtspsrc"]),
+    ("rtspsrc::handlers", &["rtspsrc"]),
     ("rtspsrc::messages", &["mux", "rtspsrc", "rtspsrc::threads"]),
     (
         "rtspsrc::media",
-        &["mux", "mux::proto", "rtspsrc", "rtspsrc::threads"],
+        &[
+            "mux",
+            "mux::proto",
+            "rtspsrc",
+            "rtspsrc::handlers",
+            "rtspsrc::threads",
+        ],
     ),
     (
         "rtspsrc::manager",
@@ -147,6 +154,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mux",
             "mux::proto",
             "rtspsrc",
+            "rtspsrc::handlers",
             "rtspsrc::manager",
             "rtspsrc::media",
             "rtspsrc::messages",
@@ -159,6 +167,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mux",
             "mux::proto",
             "rtspsrc",
+            "rtspsrc::handlers",
             "rtspsrc::manager",
             "rtspsrc::messages",
             "rtspsrc::session",

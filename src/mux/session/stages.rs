@@ -18,9 +18,7 @@ use crate::mux::{
     config::SessionOptions,
     connection_pool::{ConnectionPool, Intent},
     error::{Error, ErrorKind, Initiator},
-    proto::{
-        InvalidSdp, PlayHeaders, Presentation, StreamGrant, wire::sdp::parse_presentation,
-    },
+    proto::{InvalidSdp, PlayHeaders, Presentation, StreamGrant, wire::sdp::parse_presentation},
 };
 
 /// A session that has done nothing yet.

@@ -23,10 +23,9 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use super::{
-    backchannel,
     properties::{self, Settings},
     settings::{PLAYED, parse_location},
-    stats,
+    signals, stats,
 };
 use crate::{
     mux::{Intent, Mux, SessionOptions},
@@ -73,8 +72,7 @@ impl ObjectImpl for RtspMuxSrc {
     }
 
     fn signals() -> &'static [glib::subclass::Signal] {
-        static SIGNALS: LazyLock<[glib::subclass::Signal; 2]> = LazyLock::new(backchannel::signals);
-        &*SIGNALS
+        &signals::SIGNALS
     }
 
     fn constructed(&self) {
@@ -210,9 +208,19 @@ impl ElementImpl for RtspMuxSrc {
     }
 
     /// Pushes downstream events into the streams: EOS sent to the pipeline ends recordings properly.
+    /// SELECT_STREAMS chooses among its streams.
     fn send_event(&self, event: gst::Event) -> bool {
         if event.type_() == gst::EventType::Seek {
             return self.seeking.on_event(&event);
+        }
+        if let gst::EventView::SelectStreams(event) = event.view() {
+            let session = self.session();
+            return session.is_some_and(|session| {
+                let ids = event.streams();
+                session
+                    .selection
+                    .choose(ids.iter().map(|id| id.to_string()))
+            });
         }
         if !event.is_downstream() {
             return self.parent_send_event(event);
@@ -261,7 +269,7 @@ impl RtspMuxSrc {
         lock(&self.settings).location = Some(uri.to_owned());
     }
 
-    pub(super) fn session(&self) -> Option<Arc<SessionControl>> {
+    pub(crate) fn session(&self) -> Option<Arc<SessionControl>> {
         lock(&self.session).clone()
     }
 

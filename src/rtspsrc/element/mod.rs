@@ -6,6 +6,7 @@
 //! properties       the table of properties
 //! settings         their values -> the options of a session
 //! stats            the property `stats`
+//! signals          signals and actions
 //! log              forwards the log of the multiplexer to that of GStreamer
 //! ```
 //!
@@ -21,11 +22,11 @@
 //! instead of loading the plugin file. If both copies are in one process, each registers the type. With a
 //! fixed name the second registration would panic, so the bindings may change the name.
 
-mod backchannel;
 pub(crate) mod imp;
 pub(crate) mod log;
 pub(crate) mod properties;
 pub(crate) mod settings;
+pub(crate) mod signals;
 pub(crate) mod stats;
 
 use std::sync::Mutex;

@@ -132,6 +132,12 @@ pub(crate) trait Manager: Send + Sync {
     /// a manager that has elements.
     fn sync_state(&self) {}
 
+    /// The element that is to manage the streams after the next [`start`](Self::start) or
+    /// [`renew`](Self::renew), for the application to see first. Without this call it is made there.
+    fn next_element(&self) -> Result<Option<gst::Element>, glib::BoolError> {
+        Ok(None)
+    }
+
     /// Adds a stream that the pads have since a later description. It takes packets from the next
     /// [`start`](Self::start) on.
     fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError>;

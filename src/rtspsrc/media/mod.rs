@@ -10,6 +10,7 @@
 //! seeking      what queries hear of a recording, and how a seek comes to the session
 //! relinking    a pad that is unlinked while it plays, and linked again
 //! refusals     packets that downstream refuses for what is in them
+//! unwanted     streams that the application does not want at present
 //! slots        a table of pads that grows while threads read it
 //! ```
 
@@ -24,3 +25,4 @@ pub(crate) mod relinking;
 pub(crate) mod seeking;
 pub(crate) mod sequence;
 pub(crate) mod slots;
+pub(crate) mod unwanted;

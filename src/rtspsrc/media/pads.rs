@@ -12,7 +12,7 @@
 //! to wait for buffers in between.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -28,6 +28,7 @@ use super::{
     seeking::{Seeking, Segment},
     sequence::PayloadKind,
     slots::Slots,
+    unwanted::WantedStream,
 };
 use crate::{
     mux::proto::wire::{
@@ -48,7 +49,7 @@ pub(crate) struct Pads {
     /// Held while a pad is added and announced, so that pads come one at a time. `gst_parse_launch` and
     /// applications link pads as they come, and rely on that with `rtspsrc`; with two at once they link
     /// the wrong pads.
-    adding: Mutex<()>,
+    pub(super) adding: Mutex<()>,
     /// `no-more-pads` was emitted. A stream that comes later has its pad all the same.
     is_complete: AtomicBool,
 }
@@ -79,7 +80,7 @@ pub(crate) struct NewStream {
 pub(crate) struct PadStream {
     /// The number of its pad: of a stream that was there first, its number in the first session.
     pub(crate) number: usize,
-    section: usize,
+    pub(crate) section: usize,
     /// Its receiver may ask for a key picture.
     pub(crate) has_feedback: bool,
     is_inactive: bool,
@@ -90,7 +91,10 @@ pub(crate) struct PadStream {
     payloads: Mutex<PayloadMap>,
     /// Under which SSRC downstream sees it.
     pub(crate) sources: Mutex<Sources>,
-    ghost: Mutex<Option<gst::GhostPad>>,
+    pub(super) ghost: Mutex<Option<gst::GhostPad>>,
+    pub(super) watch: OnceLock<Watch>,
+    /// Whether the application wants it.
+    pub(super) wanted: WantedStream,
     /// Its source has sent BYE and nothing since, and that is a loss and not the end of the stream.
     pub(crate) has_left: AtomicBool,
     /// Whether downstream takes what comes.
@@ -123,6 +127,9 @@ impl PadStream {
 
     /// Decides on an RTP packet that is to leave its pad.
     pub(crate) fn admit(&self, packet: &[u8], payload_type: u8) -> Admission {
+        if self.wanted.is_dropped() {
+            return Admission::Drop;
+        }
         let rests = self.refusals.rests(timer::now);
         let coding = || self.coding(payload_type);
         self.relinking.admit(timer::now, packet, coding, rests)
@@ -138,6 +145,14 @@ impl PadStream {
         let is_wanted = || self.is_wanted(payload_type);
         let flow = self.refusals.on_pushed(flow, timer::now, is_wanted);
         self.relinking.on_pushed(admission, flow, timer::now)
+    }
+
+    /// Its id, as STREAM_START has it.
+    pub(crate) fn id(&self) -> String {
+        match self.stream_start.view() {
+            gst::EventView::StreamStart(start) => start.stream_id().to_owned(),
+            _ => String::new(),
+        }
     }
 
     /// Its stream is gone for good.
@@ -241,6 +256,8 @@ impl Pads {
             payloads: Mutex::new(stream.payloads),
             sources: Mutex::default(),
             ghost: Mutex::default(),
+            watch: OnceLock::new(),
+            wanted: WantedStream::default(),
             has_left: AtomicBool::default(),
             relinking: Relinking::default(),
             refusals: Refusals::default(),
@@ -296,6 +313,7 @@ impl Pads {
             return ghost.set_target(Some(target));
         }
         let _adding = lock(&self.adding);
+        let _ = stream.watch.set(watch);
         let ghost = ghost_pad(&element, stream, target, watch)?;
         *lock(&stream.ghost) = Some(ghost.clone());
         ghost.set_active(true)?;
@@ -310,6 +328,9 @@ impl Pads {
         element.add_pad(&ghost)?;
         let is_there = |it: &Arc<PadStream>| it.is_inactive || lock(&it.ghost).is_some();
         let are_all = self.streams().all(is_there);
+        if stream.wanted.is_dropped() {
+            let _ = ghost.push_event(gst::event::Eos::new());
+        }
         if are_all && !self.is_complete.swap(true, Ordering::AcqRel) {
             element.no_more_pads();
         }
@@ -361,13 +382,13 @@ fn push(
 /// A hash, because stream ids go into files and logs, and a URL may hold secrets. It is made of the part
 /// of the URL that is shown anyway: otherwise an attacker could try passwords until the hash comes out.
 /// It is the same in each run; the hashes within `camera` are not, so they are left out.
-fn stream_id(camera: &str, section: usize) -> String {
+pub(crate) fn stream_id(camera: &str, section: usize) -> String {
     let camera = without_hashes(camera);
     let camera = glib::compute_checksum_for_string(glib::ChecksumType::Sha256, &camera);
     format!("{}/{section:03}", camera.unwrap_or_default())
 }
 
-fn ghost_pad(
+pub(super) fn ghost_pad(
     element: &RtspMuxSrc,
     stream: &Arc<PadStream>,
     target: &gst::Pad,
@@ -402,6 +423,9 @@ fn ghost_pad(
         })
         .event_function(move |pad, parent, event| match event.type_() {
             gst::EventType::Seek => guard_weak(&sought, false, |_| seeker.on_event(&event)),
+            gst::EventType::SelectStreams => {
+                guard_weak(&sought, false, |element| element.send_event(event))
+            }
             _ => gst::Pad::event_default(pad, parent, event),
         })
         .build();
@@ -448,7 +472,7 @@ fn src_query(
 }
 
 /// The pad has the events before it is announced: `decodebin` looks at the caps in `pad-added`.
-fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
+pub(super) fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
     from.sticky_events_foreach(|event| {
         // Fails only on a flushing pad, which does not need the event.
         let _ = to.store_sticky_event(event);

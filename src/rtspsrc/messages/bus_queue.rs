@@ -221,6 +221,8 @@ pub(crate) enum Topic {
     Session,
     /// What is known of a server.
     Server,
+    /// Which streams there are, and which are selected.
+    Selection,
     /// PROGRESS.
     Progress,
     /// QOS.
@@ -232,7 +234,10 @@ pub(crate) enum Topic {
 impl Topic {
     /// Whether it must reach the bus, and soon.
     pub(super) fn is_kept(&self) -> bool {
-        matches!(self, Self::Error(_) | Self::Warning(_) | Self::Mark)
+        matches!(
+            self,
+            Self::Error(_) | Self::Warning(_) | Self::Selection | Self::Mark
+        )
     }
 }
 

@@ -56,6 +56,22 @@ pub(crate) fn progress(
     bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
 
+/// Posts STREAM_COLLECTION.
+pub(crate) fn collection(element: &RtspMuxSrc, collection: &gst::StreamCollection) {
+    let message = gst::message::StreamCollection::builder(collection);
+    bus_queue::post(element, Topic::Selection, message.src(element).build());
+}
+
+/// Posts STREAMS_SELECTED.
+pub(crate) fn selected(
+    element: &RtspMuxSrc,
+    collection: &gst::StreamCollection,
+    streams: Vec<gst::Stream>,
+) {
+    let message = gst::message::StreamsSelected::builder(collection).streams(streams);
+    bus_queue::post(element, Topic::Selection, message.src(element).build());
+}
+
 /// Posts `rtspmux-sharing`: the sharing verdict of a server has changed. Fields: `server` (host and
 /// port), `verdict` (`yes`, `no`, `unknown`) and, for a `no`, `reason`.
 pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {

@@ -19,9 +19,12 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::{backchannel::Backchannel, seek::OnvifReplay, task::SessionTask};
+use super::{backchannel::Backchannel, seek::OnvifReplay, selection::Selection, task::SessionTask};
 use crate::{
-    mux::{Intent, Mux, SessionMonitor, SessionOptions, named, recovery::RecoveryPolicy},
+    mux::{
+        Intent, Mux, ParameterSender, SessionMonitor, SessionOptions, named,
+        recovery::RecoveryPolicy,
+    },
     rtspsrc::{
         RtspMuxSrc, lock,
         manager::{Manager, ManagerSettings},
@@ -45,6 +48,10 @@ pub(crate) struct SessionControl {
     pub(crate) monitor: SessionMonitor,
     /// The task writes it, for `stats`.
     pub(crate) status: Mutex<SessionStatus>,
+    /// Which of its streams the application wants.
+    pub(crate) selection: Selection,
+    /// Sends parameters of the present session; `None` before it is set up and after its end.
+    parameters: Mutex<Option<ParameterSender>>,
 }
 
 impl SessionControl {
@@ -57,6 +64,8 @@ impl SessionControl {
             backchannel: Backchannel::default(),
             monitor: SessionMonitor::default(),
             status: Mutex::default(),
+            selection: Selection::default(),
+            parameters: Mutex::default(),
         })
     }
 
@@ -74,6 +83,23 @@ impl SessionControl {
         let task = supervise(element.downgrade(), task.run());
         threads::spawn(task)?;
         Ok(control)
+    }
+
+    /// Runs a future to its end.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot start a thread.
+    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+        threads::spawn(task)
+    }
+
+    pub(crate) fn parameters(&self) -> Option<ParameterSender> {
+        lock(&self.parameters).clone()
+    }
+
+    pub(super) fn set_parameters(&self, sender: Option<ParameterSender>) {
+        *lock(&self.parameters) = sender;
     }
 
     /// Sets the target of the task. Never blocks.

@@ -120,6 +120,7 @@ impl Playback<'_> {
         let mut proof = None;
         self.watchdog.restart(timer::now());
         let mut alarm = self.alarm(None);
+        let mut selection = self.control.selection.changes();
         loop {
             tokio::select! {
                 biased;
@@ -134,6 +135,7 @@ impl Playback<'_> {
                     }
                 },
                 request = self.control.seeking.asked() => self.seek(request, &mut batch).await?,
+                Ok(()) = selection.changed() => self.on_selected(),
                 answer = answered(&mut self.question), if self.question.is_some() => {
                     self.on_described_again(answer.as_ref())?;
                 }
@@ -297,6 +299,14 @@ impl Playback<'_> {
         }
     }
 
+    /// The application has selected among the streams.
+    fn on_selected(&self) {
+        let manager = self.control.build_guard.manager();
+        if let (Some(manager), Some(element)) = (manager, self.element.upgrade()) {
+            self.control.selection.apply(&element, &*manager);
+        }
+    }
+
     /// The session may have moved to where its streams, which are the same, have other caps.
     fn on_discontinuity(&mut self) -> Result<(), EndReason> {
         let there = self.session.presentation();
@@ -410,6 +420,8 @@ impl Playback<'_> {
             }
             batch.clear();
         }
+        let announced = self.control.announce_manager(&self.element).await;
+        announced.map_err(EndReason::Manager)?;
         self.control
             .build_guard
             .work(|manager| manager.sync_state())

@@ -282,6 +282,8 @@ pub(crate) enum EndReason {
     Mux(SessionPhase, mux::Error),
     /// The element cannot play what the server describes.
     Description(String),
+    /// The application has refused all streams.
+    NothingSelected(String),
     /// The server describes other streams than those that the pads were made for.
     Changed(String),
     /// No media came for a while, on a connection that is alive; the text says for how long.
@@ -312,7 +314,9 @@ impl EndReason {
             Self::Silent(_) => (Refused, ReasonClass::Silent),
             Self::Undeliverable(_) => (Refused, ReasonClass::Undeliverable),
             Self::Bye(_) => (Refused, ReasonClass::Ended),
-            Self::Changed(_) | Self::Manager(_) => (Hopeless, ReasonClass::Unusable),
+            Self::NothingSelected(_) | Self::Changed(_) | Self::Manager(_) => {
+                (Hopeless, ReasonClass::Unusable)
+            }
             Self::Regular | Self::Flow(_) | Self::StreamIsBack | Self::Stopped => {
                 (Hopeless, ReasonClass::Ended)
             }
@@ -336,6 +340,7 @@ impl EndReason {
             Self::Regular => "the server ended the session".to_owned(),
             Self::Mux(_, error) => error.to_string(),
             Self::Description(text)
+            | Self::NothingSelected(text)
             | Self::Changed(text)
             | Self::Silent(text)
             | Self::Undeliverable(text)
@@ -366,6 +371,9 @@ impl EndReason {
             }
             Self::Changed(_) => {
                 FailureMessage::new(glib::Error::new(gst::StreamError::Format, &text))
+            }
+            Self::NothingSelected(_) => {
+                FailureMessage::new(glib::Error::new(gst::StreamError::CodecNotFound, &text))
             }
             Self::Silent(_) | Self::Undeliverable(_) | Self::Bye(_) => {
                 FailureMessage::new(glib::Error::new(gst::ResourceError::Read, &text))

@@ -4,7 +4,7 @@
 //! gets a pad of its own, and a pad whose stream is gone waits for it for a minute
 //! ([`GonePads`](crate::mux::recovery::GonePads)).
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -32,6 +32,8 @@ const MOST_LEFT_TOLD: usize = 4;
 pub(crate) struct SessionStreams {
     /// The streams that the pads were made for, by the numbers of their pads.
     pub(super) kinds: Option<StreamKinds>,
+    /// The sections that the application does not want.
+    pub(crate) refused: BTreeSet<usize>,
     /// Which stream of the present session plays on which pad.
     pub(crate) numbers: StreamNumbers,
     /// The pads without a stream.
@@ -68,6 +70,12 @@ impl SessionStreams {
         (element, manager, follows): (&RtspMuxSrc, Option<&dyn Manager>, bool),
     ) -> Result<FollowedStreams, EndReason> {
         let (mut streams, left_out) = playable(presentation);
+        let is_any = !streams.is_empty();
+        streams.retain(|stream| !self.refused.contains(&stream.section));
+        if is_any && streams.is_empty() {
+            let text = format!("{camera}: the application has selected no stream");
+            return Err(EndReason::NothingSelected(text));
+        }
         if streams.is_empty() {
             let why = left_out.first().map_or("", String::as_str);
             let text = format!(
@@ -248,7 +256,7 @@ impl SessionStreams {
 }
 
 /// The streams of the presentation for which GStreamer has caps, and why the others are left out.
-fn playable(presentation: &Presentation) -> (Vec<NewStream>, Vec<String>) {
+pub(super) fn playable(presentation: &Presentation) -> (Vec<NewStream>, Vec<String>) {
     let (mut streams, mut left_out) = (Vec::new(), Vec::new());
     let streams_sent = presentation.streams.iter().enumerate();
     for (number, stream) in streams_sent.filter(|(_, it)| !it.is_backchannel) {

@@ -27,18 +27,19 @@ use super::{
     repeat::HeldBack,
     report::{EndReason, ProgressReporter, ReportHistory},
     seek::{self, SeekTarget},
+    selection::{self, NEW_MANAGER, Offer},
     streams::{FollowedStreams, SessionStreams},
 };
 use crate::{
     mux::{
-        Credentials, Error, PlayHeaders, Presentation, Ready, RedialPermit, Session,
+        Credentials, Described, Error, PlayHeaders, Presentation, Ready, RedialPermit, Session,
         SessionOptions, WaitReason,
         proto::wire::redacted,
         recovery::{OnBye, Recovered, Recovery, Watchdog},
     },
     rtspsrc::{
-        RtspMuxSrc,
-        manager::{self, Manager, ReportSender},
+        RtspMuxSrc, handlers,
+        manager::{self, Manager, ManagerChoice, ReportSender},
         media::{
             buffer::LeftOut,
             caps,
@@ -189,18 +190,22 @@ impl SessionTask {
     /// Plays one session, from its turn at the server to its end.
     async fn attempt(&mut self) -> EndReason {
         self.has_media = false;
+        self.control.set_parameters(None);
         let playing = async {
             let (ready, setup_plan) = self.open().await?;
             let session = self.play(ready, setup_plan).await?;
             Ok(self.play_on(session).await)
         };
-        playing.await.unwrap_or_else(|end| end)
+        let end = playing.await.unwrap_or_else(|end| end);
+        self.control.set_parameters(None);
+        end
     }
 
     /// Sends PLAY when the element wants to play, and makes manager and pads ready for packets.
     async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
         let (segment, begins_at) = self.begin_at(ready.presentation());
-        let session = if *self.target.borrow() == TargetState::Playing {
+        let is_awaited = handlers::are_connected_weak(&self.element, NEW_MANAGER);
+        let session = if *self.target.borrow() == TargetState::Playing && !is_awaited {
             self.begin_play();
             // The task builds the pads while the answer is on its way. It yields first, so that all
             // sessions that start together send their PLAY before one of them builds pads.
@@ -213,11 +218,17 @@ impl SessionTask {
             session
         } else {
             self.build(setup_plan)?;
+            self.control
+                .announce_manager(&self.element)
+                .await
+                .map_err(EndReason::Manager)?;
             reached(&mut self.target, |target| target == TargetState::Playing).await;
             self.begin_play();
             ready.play_from(begins_at).await
         };
         let session = session.map_err(|error| self.failed(SessionPhase::Playing, error))?;
+        self.control
+            .set_parameters(Some(session.parameter_sender()));
         self.reporter.complete("Sent PLAY request");
         self.recovery.on_playing();
         self.is_refusal_told = false;
@@ -429,7 +440,8 @@ impl SessionTask {
         self.reporter.go_on("Retrieving media info");
         let described = opening.describe().await;
         drop(turn);
-        let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
+        let mut described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
+        self.choose(&mut described).await?;
         let mut followed = self.follow(described.presentation())?;
         let streams = followed.streams.iter();
         let numbers = streams.map(|stream| stream.number);
@@ -442,6 +454,8 @@ impl SessionTask {
         }
         let ready = described.setup(&numbers).await;
         let ready = ready.map_err(|error| self.failed(SessionPhase::Opening, error))?;
+        self.control.set_parameters(Some(ready.parameter_sender()));
+        self.decide_manager();
         // The SETUPs may follow the description of an earlier session, while the server describes
         // something else now.
         if ready.presentation().sdp != sdp {
@@ -455,6 +469,35 @@ impl SessionTask {
         set_up.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         self.reporter.complete("Opened Stream");
         Ok((ready, SetupPlan { followed, on_bye }))
+    }
+
+    /// Asks the application what of the description it wants: its handlers of `on-sdp` may change it, and
+    /// those of `select-stream`, or a SELECT_STREAMS, refuse streams.
+    async fn choose(&mut self, described: &mut Described) -> Result<(), EndReason> {
+        let camera = &self.camera;
+        selection::edit(&self.element, described)
+            .await
+            .map_err(|why| EndReason::Description(format!("{camera}: on-sdp: {why}")))?;
+        let manager = self.manager();
+        let has_pad = |section| {
+            let mut streams = manager.iter().flat_map(|manager| manager.pads().streams());
+            streams.any(|stream| stream.section == section)
+        };
+        let offer = Offer::new(camera, described.presentation());
+        let selection = &self.control.selection;
+        self.streams.refused = selection.refused(&self.element, offer, has_pad).await;
+        Ok(())
+    }
+
+    /// `manager=auto` takes rtpbin where the application wants to have it; once decided it stays.
+    fn decide_manager(&mut self) {
+        let choice = &mut self.plan.manager.choice;
+        if *choice == ManagerChoice::Auto {
+            *choice = match handlers::are_connected_weak(&self.element, NEW_MANAGER) {
+                true => ManagerChoice::Rtpbin,
+                false => ManagerChoice::Light,
+            };
+        }
     }
 
     /// Waits for the session's turn at the server. With `reconnect=false` there is no turn: the session

@@ -10,7 +10,7 @@ mod stream;
 use std::{
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -40,6 +40,10 @@ pub(crate) struct Rtpbin {
     own: Weak<Self>,
     /// The rtpbin at present. A leaf in the order of locks.
     bin: Mutex<gst::Element>,
+    /// It has pads: it is in use.
+    is_linked: AtomicBool,
+    /// The one that takes its place. A leaf as well.
+    next: Mutex<Option<gst::Element>>,
     pads: Arc<Pads>,
     streams: Slots<RtpbinStream>,
     reports: ReportSink,
@@ -62,6 +66,8 @@ impl Rtpbin {
         let manager = Arc::new_cyclic(|own| Self {
             own: own.clone(),
             bin: Mutex::new(bin.clone()),
+            is_linked: AtomicBool::new(false),
+            next: Mutex::default(),
             pads,
             streams: Slots::default(),
             reports: ReportSink::default(),
@@ -75,11 +81,6 @@ impl Rtpbin {
         }
         manager.connect_signals(&bin, 0);
         element.add(&bin)?;
-        if let Err(error) = manager.link() {
-            manager.deactivate();
-            manager.remove();
-            return Err(error);
-        }
         manager.sync_state();
         Ok(manager)
     }
@@ -90,6 +91,7 @@ impl Rtpbin {
 
     fn link(&self) -> Result<(), glib::BoolError> {
         let bin = self.bin();
+        self.is_linked.store(true, Ordering::Release);
         for stream in self.streams.values() {
             let request = |kind: &str| {
                 let name = format!("{kind}_{}", stream.out.number);
@@ -122,12 +124,14 @@ impl Rtpbin {
         let Some(element) = self.pads.element().upgrade() else {
             return Ok(());
         };
-        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
+        let bin = match lock(&self.next).take() {
+            Some(bin) => bin,
+            None => self.make_next()?,
+        };
+        self.life.fetch_add(1, Ordering::AcqRel);
         for stream in self.streams.values() {
             stream.leave()?;
         }
-        let bin = make(&self.settings)?;
-        self.connect_signals(&bin, life);
         let old = std::mem::replace(&mut *lock(&self.bin), bin.clone());
         element.remove(&old)?;
         retire(old);
@@ -135,6 +139,13 @@ impl Rtpbin {
         self.link()?;
         self.sync_state();
         Ok(())
+    }
+
+    /// Makes the rtpbin of the next life.
+    fn make_next(&self) -> Result<gst::Element, glib::BoolError> {
+        let bin = make(&self.settings)?;
+        self.connect_signals(&bin, self.life.load(Ordering::Acquire) + 1);
+        Ok(bin)
     }
 
     /// Signals of an rtpbin that was exchanged are ignored.
@@ -236,6 +247,17 @@ impl Rtpbin {
 }
 
 impl Manager for Rtpbin {
+    /// The first one is in the element already, as with `rtspsrc`; a later one takes the name of the one
+    /// before, and so comes into the element in its place.
+    fn next_element(&self) -> Result<Option<gst::Element>, glib::BoolError> {
+        if !self.is_linked.load(Ordering::Acquire) {
+            return Ok(Some(self.bin()));
+        }
+        let next = self.make_next()?;
+        *lock(&self.next) = Some(next.clone());
+        Ok(Some(next))
+    }
+
     /// The stream is linked with the next rtpbin.
     fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
         let Some(element) = self.pads.element().upgrade() else {
@@ -259,7 +281,10 @@ impl Manager for Rtpbin {
     }
 
     fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError> {
-        if lock(&self.reports).replace(reports).is_some() {
+        let is_again = lock(&self.reports).replace(reports).is_some();
+        if !is_again {
+            self.link()?;
+        } else {
             self.exchange()?;
             for stream in self.pads.streams() {
                 stream.timeline.begin_anew();

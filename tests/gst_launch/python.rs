@@ -1,0 +1,51 @@
+//! Signals and actions as programs in Python use them, with both elements.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::mock_server::{Camera, MockServer, Reaction, Rule};
+use crate::support::rtsp::Response;
+use crate::tool::Tool;
+
+#[test]
+fn handlers_in_python_see_change_and_choose_as_with_rtspsrc() {
+    let answer = Response::new(200).content("text/parameters", "position: 7");
+    let server = MockServer::builder()
+        .camera("/cam", Camera::av())
+        .rule(Rule::new("GET_PARAMETER", Reaction::Answer(answer)))
+        .start();
+    let tool = Tool::with_plugin("python");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gst_launch/signals.py");
+    for element in ["rtspmuxsrc", "rtspsrc"] {
+        let is_over = AtomicBool::new(false);
+        let printed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    server.send_packets("/cam", 1);
+                    std::thread::yield_now();
+                }
+            });
+            let printed = tool.python(&script, &[element, &server.url("/cam")]);
+            is_over.store(true, Ordering::Relaxed);
+            printed
+        });
+        let lines: Vec<&str> = printed.lines().collect();
+        let expected = [
+            "on-sdp 2",
+            "select-stream 0 yes",
+            "new-manager rtpbin",
+            "select-stream 1 yes",
+            "pad yes",
+            "no-more-pads",
+            "get-parameter-reply 200 position: 7",
+        ];
+        // rtspsrc asks for one stream after the other, and has the manager with the first.
+        let in_order = |lines: &[&str]| {
+            let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+            lines[2..4].sort();
+            lines
+        };
+        assert_eq!(lines.len(), expected.len(), "{element}: {printed}");
+        assert_eq!(in_order(&lines), in_order(&expected), "{element}");
+    }
+}
