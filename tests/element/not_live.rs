@@ -23,6 +23,7 @@ fn it_prerolls_in_paused() {
         .camera("/cam", Camera::video())
         .start();
     let player = player(&server);
+    let seen = player.seen_by("sink");
     let change = player.set_state(gst::State::Paused);
     assert_eq!(change, Ok(gst::StateChangeSuccess::Async));
     assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
@@ -38,7 +39,7 @@ fn it_prerolls_in_paused() {
     assert!(sink.peer_query(&mut latency));
     assert!(!latency.result().0, "not live");
     player.set_state(gst::State::Playing).unwrap();
-    let buffers = player.seen_by("sink").wait_for(9);
+    let buffers = seen.wait_for(10);
     let times: Vec<_> = buffers.iter().map(|it| it.pts().unwrap()).collect();
     let step = gst::ClockTime::SECOND / 30;
     let is_step = |it: &[gst::ClockTime]| (it[1] - it[0]).absdiff(step).nseconds() <= 1;
