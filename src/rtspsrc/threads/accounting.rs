@@ -111,7 +111,7 @@ impl Accounting {
         }
     }
 
-    /// Whether nobody would look at the queue by itself.
+    /// Whether no worker looks at the queue.
     pub(super) fn is_unattended(&self) -> bool {
         self.counting == 0
     }
