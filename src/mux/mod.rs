@@ -179,8 +179,13 @@ impl Mux {
     }
 
     /// As [`turn`](Self::turn), for a start by a program that may start again and again by itself: while the
-    /// server is away, it waits as if it were a further attempt.
-    pub(crate) async fn turn_of_restart(
+    /// server is away, it waits as if it were a further attempt. Tell
+    /// [`on_start_failed`](Self::on_start_failed) of each start that fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`turn`](Self::turn).
+    pub async fn turn_of_restart(
         &self,
         options: &SessionOptions,
         bounds: RetryBounds,
@@ -188,8 +193,9 @@ impl Mux {
         self.turn_as(options, None, bounds, false).await
     }
 
-    /// Such a start has failed, and its session asks for no further turn.
-    pub(crate) fn on_start_failed(&self, options: &SessionOptions, error: &Error) {
+    /// A start behind [`turn_of_restart`](Self::turn_of_restart) has failed, and its session asks for no
+    /// further turn.
+    pub fn on_start_failed(&self, options: &SessionOptions, error: &Error) {
         if let Ok(key) = options.connection_key() {
             let uri = options.presentation();
             self.pool.on_start_failed(key.server(), &uri, error);
