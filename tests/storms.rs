@@ -48,7 +48,7 @@ const BUDGET: usize = 30;
 /// Messages of a camera about its trouble in the first minute.
 const TROUBLE: usize = 3;
 /// Those of progress: the steps of the first start and of the first attempts after it.
-const PROGRESS: usize = 20;
+const PROGRESS: usize = 26;
 /// The part of a processor that each storm may take is one percent, that of the server included. All of
 /// them together may take less, so that it shows if a single one keeps a thread busy.
 const PROCESSOR: f64 = 0.004;
