@@ -198,15 +198,10 @@ impl ChannelTable {
         &mut self.slots[usize::from(channel)]
     }
 
+    /// True if a pair is neither owned nor reserved nor in quarantine.
     fn is_free_pair(&self, rtp: u8) -> bool {
         let is_free = |channel| matches!(self.slot(channel), Slot::Free);
         is_free(rtp) && is_free(rtp | 1)
-    }
-
-    /// The number of pairs that are neither owned nor reserved nor in quarantine.
-    pub(crate) fn free_pairs(&self) -> usize {
-        let free = even_channels().filter(|channel| self.is_free_pair(*channel));
-        free.count()
     }
 
     pub(crate) fn quarantined_pairs(&self) -> usize {
@@ -222,10 +217,11 @@ impl ChannelTable {
         now: Instant,
     ) -> Option<u8> {
         self.expire(now);
-        if self.free_pairs() <= spare {
+        let mut free = even_channels().filter(|channel| self.is_free_pair(*channel));
+        let rtp = free.next()?;
+        if free.take(spare).count() < spare {
             return None;
         }
-        let rtp = even_channels().find(|channel| self.is_free_pair(*channel))?;
         *self.slot_mut(rtp) = Slot::Reserved(session);
         *self.slot_mut(rtp | 1) = Slot::Reserved(session);
         Some(rtp)

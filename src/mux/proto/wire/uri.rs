@@ -170,8 +170,9 @@ fn as_written(path: &str) -> String {
         let segment = segment.to_ascii_lowercase().replace("%2e", ".");
         matches!(segment.as_str(), "." | "..")
     };
-    let has_dots = path[..end].split('/').any(is_dots);
-    let mut marked = String::new();
+    let mut segments = path[..end].split('/');
+    let has_dots = segments.any(|it| it.starts_with(['.', '%']) && is_dots(it));
+    let mut marked = String::with_capacity(path.len());
     for (at, byte) in path.bytes().enumerate() {
         let is_changed = match byte {
             b'.' | b'%' => has_dots && at < end,
