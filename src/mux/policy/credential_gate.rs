@@ -32,7 +32,7 @@ use std::{
 };
 
 pub(crate) use self::budget::CredentialBudget;
-use self::budget::{Decision, Outcome};
+use self::budget::{Decision, TryOutcome};
 use crate::mux::proto::{
     CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
 };
@@ -59,7 +59,7 @@ pub(crate) type Notices<C> = Vec<(C, Notice)>;
 
 /// A challenge that a connection got.
 #[derive(Clone, Copy, Debug)]
-struct Challenge<C> {
+struct SeenChallenge<C> {
     at: Instant,
     connection: C,
     realm: Tag,
@@ -83,7 +83,7 @@ pub(crate) struct CredentialGate<C> {
     below: Option<Strength>,
     /// Accepted where a stronger one had been refused.
     ceiling: Option<Strength>,
-    challenges: VecDeque<Challenge<C>>,
+    challenges: VecDeque<SeenChallenge<C>>,
     turns_until: Option<Instant>,
     closes_behind_401: bool,
 }
@@ -99,7 +99,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
     pub(crate) fn leave(&mut self, now: Instant, connection: C) -> Notices<C> {
         self.members.retain(|member| *member != connection);
         self.queue.retain(|(waiting, _)| *waiting != connection);
-        self.budget.settle(connection, None, Outcome::Lost);
+        self.budget.settle(connection, None, TryOutcome::Lost);
         if self.members.is_empty() {
             // The server may be another one by the next time.
             self.is_proven = false;
@@ -138,7 +138,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
     /// A request with the credentials went out.
     pub(crate) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
         if !self.is_proven {
-            self.budget.add(now, connection, uri, Outcome::Pending);
+            self.budget.add(now, connection, uri, TryOutcome::Pending);
         }
     }
 
@@ -184,9 +184,9 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         let outcome = match reason {
             // What is not answered yet may be a refusal.
             PermitReturn::Unused | PermitReturn::Unanswered => None,
-            PermitReturn::Undecided => Some(Outcome::Undecided),
+            PermitReturn::Undecided => Some(TryOutcome::Undecided),
             // A server that closes in place of a refusal looks the same. So it counts.
-            PermitReturn::Excused | PermitReturn::Unseen => Some(Outcome::Excused),
+            PermitReturn::Excused | PermitReturn::Unseen => Some(TryOutcome::Excused),
         };
         self.closes_behind_401 |= reason == PermitReturn::Unseen;
         if let Some(outcome) = outcome {
@@ -201,7 +201,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         if self.challenges.len() == MOST_CHALLENGES {
             self.challenges.pop_front();
         }
-        self.challenges.push_back(Challenge {
+        self.challenges.push_back(SeenChallenge {
             at: now,
             connection,
             realm,
@@ -230,7 +230,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         let is_change = was_proven && !self.takes_turns(now);
         let verdict = if is_excused {
             self.turns_until = Some(now + TURNS);
-            self.budget.settle(connection, None, Outcome::Excused);
+            self.budget.settle(connection, None, TryOutcome::Excused);
             RefusalVerdict::Excused
         } else {
             self.is_proven = false;

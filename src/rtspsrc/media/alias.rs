@@ -24,7 +24,7 @@ use crate::mux::{
 const DROPPED_BEHIND: u16 = 128;
 
 /// The SSRC that downstream sees, and that of the source. `None` before the first packet.
-pub(crate) type Sources = Option<(u32, u32)>;
+pub(crate) type AliasedSource = Option<(u32, u32)>;
 
 /// The numbers under which downstream sees one stream.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Alias {
         }
     }
 
-    pub(crate) fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self) -> AliasedSource {
         Some((self.shown?, self.source))
     }
 
@@ -137,7 +137,7 @@ impl Alias {
 }
 
 /// A report of such a manager, as the server is to see it: it is about the source that the server knows.
-pub(crate) fn undo_in_report(sources: Sources, report: &[u8]) -> Bytes {
+pub(crate) fn undo_in_report(sources: AliasedSource, report: &[u8]) -> Bytes {
     let mut bytes = report.to_vec();
     if let Some((shown, source)) = sources
         && bytes.get(8..12) == Some(&shown.to_be_bytes())

@@ -20,11 +20,11 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use super::{
-    alias::Sources,
+    alias::AliasedSource,
     caps::PayloadMap,
     payload::PayloadShape,
     refusals::Refusals,
-    relinking::{Admission, FlowResult, Relinking},
+    relinking::{FlowResult, PacketFate, Relinking},
     seeking::{Seeking, Segment},
     sequence::PayloadKind,
     slots::Slots,
@@ -90,7 +90,7 @@ pub(crate) struct PadStream {
     seeking: Arc<Seeking>,
     payloads: Mutex<PayloadMap>,
     /// Under which SSRC downstream sees it.
-    pub(crate) sources: Mutex<Sources>,
+    pub(crate) sources: Mutex<AliasedSource>,
     pub(super) ghost: Mutex<Option<gst::GhostPad>>,
     pub(super) watch: OnceLock<Watch>,
     /// Whether the application wants it.
@@ -126,9 +126,9 @@ impl PadStream {
     }
 
     /// Decides on an RTP packet that is to leave its pad.
-    pub(crate) fn admit(&self, packet: &[u8], payload_type: u8) -> Admission {
+    pub(crate) fn admit(&self, packet: &[u8], payload_type: u8) -> PacketFate {
         if self.wanted.is_dropped() {
-            return Admission::Drop;
+            return PacketFate::Drop;
         }
         let rests = self.refusals.rests(timer::now);
         let coding = || self.coding(payload_type);
@@ -138,13 +138,13 @@ impl PadStream {
     /// The packet was pushed. Returns the result as the one who pushed is to have it.
     pub(crate) fn on_pushed(
         &self,
-        admission: Admission,
+        fate: PacketFate,
         payload_type: u8,
         flow: FlowResult,
     ) -> FlowResult {
         let is_wanted = || self.is_wanted(payload_type);
         let flow = self.refusals.on_pushed(flow, timer::now, is_wanted);
-        self.relinking.on_pushed(admission, flow, timer::now)
+        self.relinking.on_pushed(fate, flow, timer::now)
     }
 
     /// Its id, as STREAM_START has it.
@@ -357,17 +357,17 @@ fn push(
     parent: Option<&gst::Object>,
     mut buffer: gst::Buffer,
 ) -> Result<gst::FlowSuccess, gst::FlowError> {
-    let (payload_type, admission) = match buffer.map_readable() {
+    let (payload_type, fate) = match buffer.map_readable() {
         Ok(packet) => {
             let payload_type = RtpHeader::of(&packet).map_or(0, |header| header.payload_type);
             (payload_type, stream.admit(&packet, payload_type))
         }
-        Err(_) => (0, Admission::Follow),
+        Err(_) => (0, PacketFate::Follow),
     };
-    if admission == Admission::Drop {
+    if fate == PacketFate::Drop {
         return Ok(gst::FlowSuccess::Ok);
     }
-    if admission == Admission::Resume {
+    if fate == PacketFate::Resume {
         buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
     }
     let gap = buffer.pts().and_then(|time| stream.timeline.see(time));
@@ -376,7 +376,7 @@ fn push(
         let _ = ghost.push_event(gap.event());
     }
     let flow = gst::ProxyPad::chain_default(pad, parent, buffer);
-    stream.on_pushed(admission, payload_type, flow)
+    stream.on_pushed(fate, payload_type, flow)
 }
 
 /// A hash, because stream ids go into files and logs, and a URL may hold secrets. It is made of the part

@@ -42,7 +42,7 @@ pub(crate) struct Relinking {
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
+pub(crate) enum PacketFate {
     /// It is pushed, as nothing is missing before it.
     Follow,
     /// It is pushed, and the stream goes on with it if downstream takes it.
@@ -62,9 +62,9 @@ impl Relinking {
         packet: &[u8],
         coding: impl FnOnce() -> Option<VideoCoding>,
         rests: bool,
-    ) -> Admission {
+    ) -> PacketFate {
         if !rests && !self.is_cut.load(Ordering::Relaxed) {
-            return Admission::Follow;
+            return PacketFate::Follow;
         }
         let is_late = || {
             let age = |since| now().saturating_duration_since(since);
@@ -72,18 +72,18 @@ impl Relinking {
         };
         let Some((coding, payload)) = coding().zip(payload(packet)) else {
             return match rests {
-                true => Admission::Drop,
-                false => Admission::Resume,
+                true => PacketFate::Drop,
+                false => PacketFate::Resume,
             };
         };
         match coding.look(payload) {
             Content::Picture { is_key: true } | Content::Ahead { recovers: true } => {
-                Admission::Resume
+                PacketFate::Resume
             }
-            Content::Ahead { recovers: false } => Admission::Ahead,
+            Content::Ahead { recovers: false } => PacketFate::Ahead,
             Content::Picture { is_key: false } | Content::Rest => match !rests && is_late() {
-                true => Admission::Resume,
-                false => Admission::Drop,
+                true => PacketFate::Resume,
+                false => PacketFate::Drop,
             },
         }
     }
@@ -91,7 +91,7 @@ impl Relinking {
     /// A packet was pushed. Returns the result as the pad is to have it.
     pub(crate) fn on_pushed(
         &self,
-        admission: Admission,
+        fate: PacketFate,
         flow: FlowResult,
         now: impl FnOnce() -> Instant,
     ) -> FlowResult {
@@ -103,7 +103,7 @@ impl Relinking {
                 self.is_cut.store(true, Ordering::Relaxed);
                 Ok(gst::FlowSuccess::Ok)
             }
-            Ok(_) if admission == Admission::Resume => {
+            Ok(_) if fate == PacketFate::Resume => {
                 self.is_cut.store(false, Ordering::Relaxed);
                 flow
             }
@@ -154,8 +154,8 @@ mod tests {
             // The first slice of a picture.
             let packet = [&[0x80, 96][..], &[0; 10], &[unit, 0x88, 0, 0]].concat();
             let (now, coding) = (self.now, self.coding);
-            let admission = self.relinking.admit(|| now, &packet, || coding, self.rests);
-            if admission == Admission::Drop {
+            let fate = self.relinking.admit(|| now, &packet, || coding, self.rests);
+            if fate == PacketFate::Drop {
                 return Ok(gst::FlowSuccess::Ok);
             }
             let flow = match self.is_linked {
@@ -163,9 +163,9 @@ mod tests {
                 false => NOT_LINKED,
             };
             if self.is_linked {
-                self.out.push((unit, admission == Admission::Resume));
+                self.out.push((unit, fate == PacketFate::Resume));
             }
-            self.relinking.on_pushed(admission, flow, || now)
+            self.relinking.on_pushed(fate, flow, || now)
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_branch_that_is_stopped_is_as_one_that_is_unlinked() {
         let relinking = Relinking::default();
-        let push = |flow| relinking.on_pushed(Admission::Follow, flow, Instant::now);
+        let push = |flow| relinking.on_pushed(PacketFate::Follow, flow, Instant::now);
         let flushing = Err(gst::FlowError::Flushing);
         assert_eq!(push(flushing), flushing);
         assert!(push(Ok(gst::FlowSuccess::Ok)).is_ok() && push(flushing).is_ok());

@@ -23,7 +23,7 @@ use crate::mux::{self, Packet, PacketKind, named};
 
 /// How far a session had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionPhase {
+pub(crate) enum FailurePhase {
     /// Up to the last SETUP.
     Opening,
     /// From the first PLAY on.
@@ -218,7 +218,7 @@ impl FailureMessage {
     }
 
     /// A failure of the multiplexer.
-    pub(crate) fn of_mux(phase: SessionPhase, error: &mux::Error) -> Self {
+    pub(crate) fn of_mux(phase: FailurePhase, error: &mux::Error) -> Self {
         Self {
             error: glib_error(phase, error),
             debug: debug_text(error),
@@ -268,7 +268,7 @@ fn debug_text(error: &mux::Error) -> String {
 /// The text is the error's own sentence: it names camera, request and status. By the code an application
 /// tells apart: not found, not authorized, not connected, refused. Domain and code are those of `rtspsrc`, except
 /// for a 401 to SETUP, where it has the code of other refusals, and for what only this crate knows: limits.
-fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
+fn glib_error(phase: FailurePhase, error: &mux::Error) -> glib::Error {
     use gst::ResourceError as Resource;
     use mux::ErrorKind as Kind;
 
@@ -286,7 +286,7 @@ fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
         | Kind::ConnectionLost
         | Kind::LimitExceeded
         | Kind::Malformed => Resource::Read,
-        _ if phase == SessionPhase::Opening => Resource::OpenRead,
+        _ if phase == FailurePhase::Opening => Resource::OpenRead,
         _ => Resource::Read,
     };
     glib::Error::new(code, &text)

@@ -15,7 +15,7 @@ use crate::{
 
 /// Where the sound goes while a session plays.
 #[derive(Default)]
-pub(crate) struct Backchannel(Mutex<Option<Playing>>);
+pub(crate) struct BackchannelSender(Mutex<Option<Playing>>);
 
 struct Playing {
     sender: RtcpSender,
@@ -23,7 +23,7 @@ struct Playing {
     streams: Vec<(usize, usize)>,
 }
 
-impl Backchannel {
+impl BackchannelSender {
     /// The session plays.
     pub(super) fn begin(&self, session: &Session) {
         let described = &session.presentation().streams;

@@ -19,7 +19,9 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::{backchannel::Backchannel, seek::OnvifReplay, selection::Selection, task::SessionTask};
+use super::{
+    backchannel::BackchannelSender, seek::OnvifReplay, selection::Selection, task::SessionTask,
+};
 use crate::{
     mux::{
         Intent, Mux, ParameterSender, SessionMonitor, SessionOptions, named,
@@ -43,7 +45,7 @@ pub(crate) struct SessionControl {
     pub(crate) build_guard: BuildGuard,
     /// Seeks, and what queries hear of the recording.
     pub(crate) seeking: Arc<Seeking>,
-    pub(crate) backchannel: Backchannel,
+    pub(crate) backchannel: BackchannelSender,
     /// Statistics, and the wait for the answer to the last TEARDOWN.
     pub(crate) monitor: SessionMonitor,
     /// The task writes it, for `stats`.
@@ -61,7 +63,7 @@ impl SessionControl {
             options: watch::Sender::new(options),
             build_guard: BuildGuard::default(),
             seeking,
-            backchannel: Backchannel::default(),
+            backchannel: BackchannelSender::default(),
             monitor: SessionMonitor::default(),
             status: Mutex::default(),
             selection: Selection::default(),

@@ -30,7 +30,7 @@ use crate::{
             buffer::{Left, LeftOut, Undeliverable},
             caps,
         },
-        messages::{self, OverflowReports, SessionPhase},
+        messages::{self, FailurePhase, OverflowReports},
         threads::timer,
     },
 };
@@ -39,7 +39,7 @@ use crate::{
 const HELD_UP: Duration = Duration::from_secs(1);
 
 /// The description of a presentation that plays, asked for once more.
-type Question = Pin<Box<dyn Future<Output = Option<Presentation>> + Send>>;
+type SecondDescribe = Pin<Box<dyn Future<Output = Option<Presentation>> + Send>>;
 
 /// One session that plays.
 pub(crate) struct Playback<'a> {
@@ -62,7 +62,7 @@ pub(crate) struct Playback<'a> {
     /// The description that its streams have their caps from.
     pub(crate) sdp: Bytes,
     /// The server is asked once more how it describes the camera.
-    pub(crate) question: Option<Question>,
+    pub(crate) question: Option<SecondDescribe>,
     /// What is held back while the server may play the same again.
     pub(crate) repeats: HeldBack,
     /// A seek that was made while the element is paused.
@@ -441,7 +441,7 @@ impl Playback<'_> {
     }
 }
 
-async fn answered(question: &mut Option<Question>) -> Option<Presentation> {
+async fn answered(question: &mut Option<SecondDescribe>) -> Option<Presentation> {
     match question {
         Some(question) => question.await,
         None => None,
@@ -453,5 +453,5 @@ fn undeliverable(left: &Left) -> String {
 }
 
 pub(super) fn playing_failed(error: mux::Error) -> EndReason {
-    EndReason::Mux(SessionPhase::Playing, error)
+    EndReason::Mux(FailurePhase::Playing, error)
 }

@@ -26,7 +26,7 @@ use crate::{
     },
     rtspsrc::{
         RtspMuxSrc, lock,
-        messages::{self, FailureMessage, ProgressStep, SessionNews, SessionPhase, bus_queue},
+        messages::{self, FailureMessage, FailurePhase, ProgressStep, SessionNews, bus_queue},
     },
 };
 
@@ -279,7 +279,7 @@ pub(crate) enum EndReason {
     /// The server ended it without an error.
     Regular,
     /// The multiplexer ended it with an error.
-    Mux(SessionPhase, mux::Error),
+    Mux(FailurePhase, mux::Error),
     /// The element cannot play what the server describes.
     Description(String),
     /// The application has refused all streams.

@@ -63,12 +63,12 @@ struct OfferedStream {
 }
 
 /// The streams of a description that can be played.
-pub(super) struct Offer {
+pub(super) struct StreamOffer {
     camera: String,
     streams: Vec<OfferedStream>,
 }
 
-impl Offer {
+impl StreamOffer {
     pub(super) fn new(camera: &str, presentation: &Presentation) -> Self {
         let (streams, _) = playable(presentation);
         let streams = streams.iter().map(|stream| OfferedStream {
@@ -162,7 +162,7 @@ impl Selection {
     pub(super) async fn refused(
         &self,
         element: &glib::WeakRef<RtspMuxSrc>,
-        mut offer: Offer,
+        mut offer: StreamOffer,
         has_pad: impl Fn(usize) -> bool,
     ) -> BTreeSet<usize> {
         let asked = offer.streams.clone();
@@ -188,7 +188,7 @@ impl Selection {
     }
 
     /// Posts the STREAM_COLLECTION if there is something to select, and it is not as before.
-    async fn offer(&self, element: &glib::WeakRef<RtspMuxSrc>, offer: &Offer) {
+    async fn offer(&self, element: &glib::WeakRef<RtspMuxSrc>, offer: &StreamOffer) {
         let collection = offer.collection();
         let is_known = |known: &gst::StreamCollection| {
             let ids = |it: &gst::StreamCollection| {

@@ -27,7 +27,7 @@ use super::{
     repeat::HeldBack,
     report::{EndReason, ProgressReporter, ReportHistory},
     seek::{self, SeekTarget},
-    selection::{self, NEW_MANAGER, Offer},
+    selection::{self, NEW_MANAGER, StreamOffer},
     streams::{FollowedStreams, SessionStreams},
 };
 use crate::{
@@ -46,7 +46,7 @@ use crate::{
             pads::Pads,
             seeking::{Listening, Segment},
         },
-        messages::{OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
+        messages::{FailurePhase, OverflowReports, ProgressStep, SessionChange, SessionNews},
         threads::timer,
     },
 };
@@ -226,7 +226,7 @@ impl SessionTask {
             self.begin_play();
             ready.play_from(begins_at).await
         };
-        let session = session.map_err(|error| self.failed(SessionPhase::Playing, error))?;
+        let session = session.map_err(|error| self.failed(FailurePhase::Playing, error))?;
         self.control
             .set_parameters(Some(session.parameter_sender()));
         self.reporter.complete("Sent PLAY request");
@@ -379,9 +379,9 @@ impl SessionTask {
         self.control.build_guard.manager()
     }
 
-    fn failed(&self, phase: SessionPhase, error: Error) -> EndReason {
+    fn failed(&self, phase: FailurePhase, error: Error) -> EndReason {
         match self.recovery.has_played() {
-            true => EndReason::Mux(SessionPhase::Playing, error),
+            true => EndReason::Mux(FailurePhase::Playing, error),
             false => EndReason::Mux(phase, error),
         }
     }
@@ -440,7 +440,7 @@ impl SessionTask {
         self.reporter.go_on("Retrieving media info");
         let described = opening.describe().await;
         drop(turn);
-        let mut described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
+        let mut described = described.map_err(|error| self.failed(FailurePhase::Opening, error))?;
         self.choose(&mut described).await?;
         let mut followed = self.follow(described.presentation())?;
         let streams = followed.streams.iter();
@@ -453,7 +453,7 @@ impl SessionTask {
             self.reporter.go_on_with(ProgressStep::Request, &text);
         }
         let ready = described.setup(&numbers).await;
-        let ready = ready.map_err(|error| self.failed(SessionPhase::Opening, error))?;
+        let ready = ready.map_err(|error| self.failed(FailurePhase::Opening, error))?;
         self.control.set_parameters(Some(ready.parameter_sender()));
         self.decide_manager();
         // The SETUPs may follow the description of an earlier session, while the server describes
@@ -466,7 +466,7 @@ impl SessionTask {
         let manager = self.manager();
         let pads = (&element, manager.as_deref());
         let set_up = self.streams.on_set_up(&ready, &mut followed, pads);
-        set_up.map_err(|error| self.failed(SessionPhase::Opening, error))?;
+        set_up.map_err(|error| self.failed(FailurePhase::Opening, error))?;
         self.reporter.complete("Opened Stream");
         Ok((ready, SetupPlan { followed, on_bye }))
     }
@@ -483,7 +483,7 @@ impl SessionTask {
             let mut streams = manager.iter().flat_map(|manager| manager.pads().streams());
             streams.any(|stream| stream.section == section)
         };
-        let offer = Offer::new(camera, described.presentation());
+        let offer = StreamOffer::new(camera, described.presentation());
         let selection = &self.control.selection;
         self.streams.refused = selection.refused(&self.element, offer, has_pad).await;
         Ok(())
@@ -518,7 +518,7 @@ impl SessionTask {
             false => self.plan.mux.turn(options, after, policy.bounds).await,
         };
         turn.map(Some)
-            .map_err(|error| self.failed(SessionPhase::Opening, error))
+            .map_err(|error| self.failed(FailurePhase::Opening, error))
     }
 
     /// Finds out which streams of the description play on which pads.

@@ -26,12 +26,12 @@ use crate::rtspsrc::RtspMuxSrc;
 unsafe impl<T: BinImpl> IsSubclassable<T> for RtspMuxSrc {}
 
 /// The description of the plugin `rtsp`.
-struct Description(gst_ffi::GstPluginDesc);
+struct PluginDescription(gst_ffi::GstPluginDesc);
 
 // SAFETY: what it points to is never changed nor freed.
-unsafe impl Send for Description {}
+unsafe impl Send for PluginDescription {}
 // SAFETY: as above.
-unsafe impl Sync for Description {}
+unsafe impl Sync for PluginDescription {}
 
 /// What GStreamer calls in a file named `libgstrtsp.so`.
 ///
@@ -39,7 +39,7 @@ unsafe impl Sync for Description {}
 /// `gst_plugin_feature_check_version` whether theirs is new enough.
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn gst_plugin_rtsp_get_desc() -> *const gst_ffi::GstPluginDesc {
-    static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
+    static DESCRIPTION: LazyLock<PluginDescription> = LazyLock::new(|| {
         let text = |text: &str| {
             CString::new(text)
                 .unwrap_or_default()
@@ -47,7 +47,7 @@ pub(super) extern "C" fn gst_plugin_rtsp_get_desc() -> *const gst_ffi::GstPlugin
                 .cast_const()
         };
         let (major, minor, micro, _) = gst::version();
-        Description(gst_ffi::GstPluginDesc {
+        PluginDescription(gst_ffi::GstPluginDesc {
             major_version: gst::subclass::MAJOR_VERSION,
             minor_version: gst::subclass::MINOR_VERSION,
             name: c"rtsp".as_ptr(),

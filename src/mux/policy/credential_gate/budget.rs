@@ -26,7 +26,7 @@ const PERMIT_IS_AWAITED: Duration = Duration::from_millis(20);
 
 /// The outcome of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum TryOutcome {
     /// There is no answer yet.
     Pending,
     /// The server refused it.
@@ -44,7 +44,7 @@ pub(super) struct Try<C> {
     at: Instant,
     pub(super) connection: C,
     uri: Tag,
-    outcome: Outcome,
+    outcome: TryOutcome,
 }
 
 /// Whether a try may go out.
@@ -72,16 +72,18 @@ pub(crate) struct CredentialBudget<C> {
 impl<C: Copy + Eq> CredentialBudget<C> {
     /// A refusal. What was sent before the credentials became unproven is no try of its own.
     pub(super) fn on_refused(&mut self, now: Instant, connection: C, uri: Tag) {
-        let is_bad = |it: &Try<C>| matches!(it.outcome, Outcome::Refused | Outcome::Lost);
+        let is_bad = |it: &Try<C>| matches!(it.outcome, TryOutcome::Refused | TryOutcome::Lost);
         let is_known = self.tries.iter().any(is_bad);
-        if !self.settle(connection, Some(uri), Outcome::Refused) && !is_known {
-            self.add(now, connection, uri, Outcome::Refused);
+        if !self.settle(connection, Some(uri), TryOutcome::Refused) && !is_known {
+            self.add(now, connection, uri, TryOutcome::Refused);
         }
     }
 
     /// Whether the server has refused a try.
     pub(super) fn has_refusal(&self) -> bool {
-        self.tries.iter().any(|it| it.outcome == Outcome::Refused)
+        self.tries
+            .iter()
+            .any(|it| it.outcome == TryOutcome::Refused)
     }
 
     /// Whether a try for `uri` was made of late.
@@ -91,16 +93,16 @@ impl<C: Copy + Eq> CredentialBudget<C> {
 
     /// The answer to the connection's try, for `uri` if that is named, has come, or none will. False if
     /// there is no such try.
-    pub(super) fn settle(&mut self, connection: C, uri: Option<Tag>, outcome: Outcome) -> bool {
+    pub(super) fn settle(&mut self, connection: C, uri: Option<Tag>, outcome: TryOutcome) -> bool {
         let is_it = |it: &&mut Try<C>| {
             let is_its = it.connection == connection && uri.is_none_or(|uri| it.uri == uri);
-            is_its && it.outcome == Outcome::Pending
+            is_its && it.outcome == TryOutcome::Pending
         };
         let pending = self.tries.iter_mut().rev().find(is_it);
         pending.map(|pending| pending.outcome = outcome).is_some()
     }
 
-    pub(super) fn add(&mut self, now: Instant, connection: C, uri: Tag, outcome: Outcome) {
+    pub(super) fn add(&mut self, now: Instant, connection: C, uri: Tag, outcome: TryOutcome) {
         self.tries
             .retain(|it| now.saturating_duration_since(it.at) < MOST_TRIES_WITHIN);
         if self.tries.is_empty() {
@@ -134,14 +136,14 @@ impl<C: Copy + Eq> CredentialBudget<C> {
             return Decision::Go;
         };
         let age = |it: &Try<C>| now.saturating_duration_since(it.at);
-        let is_pending = |it: &&Try<C>| it.outcome == Outcome::Pending;
+        let is_pending = |it: &&Try<C>| it.outcome == TryOutcome::Pending;
         let mut pending = recent.iter().copied().filter(is_pending);
         if pending.clone().any(|it| age(it) < PATIENCE) {
             return Decision::Wait;
         }
         let is_second = recent.len() == 1 && now.saturating_duration_since(began) < MINUTE;
-        let is_other = is_weaker || last.uri != uri || last.outcome == Outcome::Excused;
-        let says_nothing = last.outcome == Outcome::Undecided;
+        let is_other = is_weaker || last.uri != uri || last.outcome == TryOutcome::Excused;
+        let says_nothing = last.outcome == TryOutcome::Undecided;
         // Also for the same presentation: another one may prove the credentials meanwhile.
         if is_second && says_nothing && age(last) < COMPANY {
             return Decision::Soon(last.at + COMPANY);

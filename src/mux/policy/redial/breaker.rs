@@ -28,7 +28,7 @@ pub(super) enum RedialStep {
 
 /// Whether a session may try; with the number of its try if it tries for all others. Else not before
 /// this, or before something changes.
-pub(crate) type Admission = Result<Option<u64>, Instant>;
+pub(crate) type DialAdmission = Result<Option<u64>, Instant>;
 
 /// One session that tries for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl Breaker {
         bounds: RetryBounds,
         due: Option<Instant>,
         yields: Duration,
-    ) -> Admission {
+    ) -> DialAdmission {
         let BreakerPhase::Down(outage) = &mut self.phase else {
             return Ok(None);
         };

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::breaker::Admission;
+pub(crate) use self::breaker::DialAdmission;
 pub use self::breaker::RetryBounds;
 use self::{
     breaker::{Breaker, RedialStep},
@@ -365,7 +365,7 @@ impl Redial {
     }
 
     /// Whether a session that waits may go.
-    pub(crate) fn admit(&mut self, now: Instant, id: TurnId, bounds: RetryBounds) -> Admission {
+    pub(crate) fn admit(&mut self, now: Instant, id: TurnId, bounds: RetryBounds) -> DialAdmission {
         let Some(waiter) = self.waiters.get(&id).filter(|waiter| !waiter.is_start) else {
             return Ok(None);
         };
@@ -390,7 +390,7 @@ impl Redial {
         now: Instant,
         uri: &PresentationUri,
         bounds: RetryBounds,
-    ) -> Admission {
+    ) -> DialAdmission {
         let (yields, cost) = (self.yields(uri), self.camera(now, uri).cost);
         let due = self.budget.due(cost);
         let probe = self.breaker.admit(now, bounds, due, yields);

@@ -147,7 +147,7 @@ struct Death {
 
 /// A death or a loss that is held against a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
+struct CountedLoss {
     at: Instant,
     join: Join,
     /// The session that joined is the one that was lost.
@@ -167,7 +167,7 @@ struct Isolated {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JoinHistory {
     unexplained: Vec<Death>,
-    held: VecDeque<Held>,
+    held: VecDeque<CountedLoss>,
     /// Deaths of the server.
     crashes: VecDeque<Instant>,
     isolated: Vec<Isolated>,
@@ -274,7 +274,7 @@ impl JoinHistory {
         if self.held.iter().any(|held| held.join == *join) {
             return None;
         }
-        self.held.push_back(Held {
+        self.held.push_back(CountedLoss {
             at: now,
             join: join.clone(),
             is_own,

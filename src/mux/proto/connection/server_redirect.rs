@@ -38,7 +38,7 @@ impl Connection {
     ) {
         let location = match request.headers.first("Location").map(str::trim) {
             None | Some("") => None,
-            Some(location) => match Target::parse(location) {
+            Some(location) => match Destination::parse(location) {
                 Some(target) => Some(target),
                 None => return,
             },
@@ -98,14 +98,14 @@ fn resource(url: &Url) -> (&str, Option<&str>) {
 }
 
 /// Where a `Location` leads to.
-enum Target {
+enum Destination {
     /// An absolute URL, and the credentials in it.
     Absolute(Url, Option<Box<Credentials>>),
     /// A path at the same server.
     Path(String),
 }
 
-impl Target {
+impl Destination {
     fn parse(location: &str) -> Option<Self> {
         if location.starts_with('/') {
             return Some(Self::Path(location.to_owned()));
@@ -202,7 +202,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn of(location: &str, session: &str, is_one: bool) -> Option<String> {
-        let (url, _) = Target::parse(location)?.of(&uri::parse(session).unwrap(), is_one)?;
+        let (url, _) = Destination::parse(location)?.of(&uri::parse(session).unwrap(), is_one)?;
         Some(url.to_string())
     }
 

@@ -38,7 +38,7 @@ use crate::{
         media::{
             buffer::{self, Marks},
             pads::{PadStream, Pads, Watch},
-            relinking::{Admission, FlowResult},
+            relinking::{FlowResult, PacketFate},
             slots::Slots,
         },
         threads::{Task, WorkerPool, timer},
@@ -205,18 +205,18 @@ impl Light {
             // An error means that the pad is not linked, and the event has no receiver.
             let _ = stream.pad.push_event(gap.event());
         }
-        let admission = stream.out.admit(&packet.payload, header.payload_type);
-        if admission == Admission::Drop {
+        let fate = stream.out.admit(&packet.payload, header.payload_type);
+        if fate == PacketFate::Drop {
             return Ok(gst::FlowSuccess::Ok);
         }
         let mut buffer = buffer::from_payload(packet.payload);
         let fields = buffer.make_mut();
         fields.set_pts(time);
-        if has_gap || marks.discont || admission == Admission::Resume {
+        if has_gap || marks.discont || fate == PacketFate::Resume {
             fields.set_flags(gst::BufferFlags::DISCONT);
         }
         let flow = stream.pad.push(buffer);
-        stream.out.on_pushed(admission, header.payload_type, flow)
+        stream.out.on_pushed(fate, header.payload_type, flow)
     }
 
     /// Stamps a packet that is the first of its time.

@@ -17,7 +17,7 @@ fn id(number: u64) -> ConnectionId {
 }
 
 /// Without a bound by the budget.
-fn ask(breaker: &mut Breaker, now: Instant, bounds: RetryBounds) -> Admission {
+fn ask(breaker: &mut Breaker, now: Instant, bounds: RetryBounds) -> DialAdmission {
     breaker.admit(now, bounds, None, Duration::ZERO)
 }
 
