@@ -120,8 +120,9 @@ impl SessionMonitor {
         self.0.released.wait(timeout)
     }
 
-    /// Returns when everything owed for the session is done.
-    pub(crate) async fn released(&self) {
+    /// Returns when everything owed for the session is done, as [`wait_released`](Self::wait_released).
+    /// A caller that drops the future changes nothing.
+    pub async fn released(&self) {
         self.0.released.released().await;
     }
 }

@@ -9,13 +9,15 @@ use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
 
 use super::properties::{Backchannel, ConnectFailure, OnBye, OnStreamChange, Settings, shown};
-use crate::mux::{
-    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
-    recovery::{ByePolicy, RecoveryPolicy},
-};
-use crate::rtspsrc::{
-    manager::{ManagerChoice, ManagerSettings},
-    session::seek::OnvifReplay,
+use crate::{
+    mux::{
+        self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
+        recovery::{ByePolicy, RecoveryPolicy},
+    },
+    rtspsrc::{
+        manager::{ManagerChoice, ManagerSettings},
+        session::seek::OnvifReplay,
+    },
 };
 
 /// The value for a timeout of 0: long enough to be never, short enough to be added to any time.

@@ -345,6 +345,7 @@ impl RetryBounds {
     }
 
     /// The same, with no wait longer than `limit`.
+    #[cfg(feature = "plugin")]
     pub(crate) fn at_most(self, limit: Duration) -> Self {
         Self {
             min: self.min.min(limit),
