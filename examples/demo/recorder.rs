@@ -113,7 +113,7 @@ fn stop_when_stdin_closes() -> Arc<AtomicBool> {
     std::thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
-            // An error means the same as the end: nobody can ask for anything any more.
+            // An error means the same as the end: no caller can ask for anything any more.
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             stop.store(true, Ordering::Relaxed);
         }
