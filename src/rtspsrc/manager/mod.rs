@@ -228,8 +228,13 @@ pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
 }
 
 /// A pad as `rtspsrc` has for a TCP stream: live, with this latency; `None`: not live. Upstream events end at
-/// it.
-fn src_pad(element: &RtspMuxSrc, name: &str, latency: Option<gst::ClockTime>) -> gst::Pad {
+/// it, in `on_event`.
+fn src_pad(
+    element: &RtspMuxSrc,
+    name: &str,
+    latency: Option<gst::ClockTime>,
+    on_event: impl Fn(&gst::Event) + Send + Sync + 'static,
+) -> gst::Pad {
     let (queries, events) = (element.downgrade(), element.downgrade());
     gst::Pad::builder(gst::PadDirection::Src)
         .name(name)
@@ -244,7 +249,10 @@ fn src_pad(element: &RtspMuxSrc, name: &str, latency: Option<gst::ClockTime>) ->
             })
         })
         .event_function(move |_, _, event| {
-            guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
+            guard_weak(&events, false, |_| {
+                on_event(&event);
+                event.type_() != gst::EventType::Seek
+            })
         })
         .build()
 }

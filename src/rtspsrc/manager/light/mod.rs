@@ -5,13 +5,15 @@
 //! block that thread for any time. The rest of what rtpbin does is done here by the same rules:
 //!
 //! ```text
-//! timing  RTP time -> running time, with the drift of the sender's clock, and lip-sync
-//! rtcp    reads reports, names and BYEs, writes receiver reports; losses, jitter, and when reports are due
-//! stream  one stream: its pad, the state of its source, and the queue of what is to be pushed
+//! timing    RTP time -> running time, with the drift of the sender's clock, and lip-sync
+//! rtcp      reads reports, names and BYEs, writes receiver reports; losses, jitter, and when reports are due
+//! feedback  asks the camera for a key picture
+//! stream    one stream: its pad, the state of its source, and the queue of what is to be pushed
 //! ```
 //!
 //! This file has the manager, and pushes the packets from those queues out of the pads.
 
+mod feedback;
 mod rtcp;
 mod stream;
 mod timing;
@@ -207,6 +209,7 @@ impl Light {
         }
         let fate = stream.out.admit(&packet.payload, header.payload_type);
         if fate == PacketFate::Drop {
+            self.ask_for_key_picture(stream, false);
             return Ok(gst::FlowSuccess::Ok);
         }
         let mut buffer = buffer::from_payload(packet.payload);
@@ -292,7 +295,13 @@ impl Manager for Light {
                 guard_weak(light.pads.element(), (), |_| light.send(number));
             }
         });
-        let stream = LightStream::new(&element, out.clone(), self.latency, task);
+        let own = self.own.clone();
+        let on_event = move |event: &gst::Event| {
+            if let Some(light) = own.upgrade() {
+                light.on_upstream_event(number, event);
+            }
+        };
+        let stream = LightStream::new(&element, out.clone(), self.latency, task, on_event);
         stream.pad.set_active(true)?;
         self.streams.put(number, stream);
         Ok(())

@@ -18,6 +18,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use super::{
+    feedback::KeyPictureRequests,
     rtcp::{Reception, ReportBlock},
     timing::Timing,
 };
@@ -74,6 +75,7 @@ pub(super) struct LightStream {
     latency: Option<u64>,
     /// The SSRC of the receiver in reports.
     own: u32,
+    pub(super) key_pictures: Mutex<KeyPictureRequests>,
     /// A leaf in the order of locks.
     state: Mutex<SourceState>,
 }
@@ -146,9 +148,10 @@ impl LightStream {
         out: Arc<PadStream>,
         latency: Option<gst::ClockTime>,
         task: Arc<Task>,
+        on_event: impl Fn(&gst::Event) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            pad: src_pad(element, &format!("rtp_{}", out.number), latency),
+            pad: src_pad(element, &format!("rtp_{}", out.number), latency, on_event),
             out,
             gate: Mutex::new(true),
             offset: AtomicI64::new(0),
@@ -159,6 +162,7 @@ impl LightStream {
             life: AtomicU32::new(0),
             latency: latency.map(gst::ClockTime::nseconds),
             own: glib::random_int(),
+            key_pictures: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -305,6 +309,11 @@ impl LightStream {
         let report =
             source.and_then(|source| state.reception.report(source, sender.unwrap_or_default()));
         (self.own, report)
+    }
+
+    /// The SSRC of the receiver, and that of the source.
+    pub(super) fn reporter(&self) -> Option<(u32, u32)> {
+        Some((self.own, lock(&self.state).source?))
     }
 
     /// For `stats`.

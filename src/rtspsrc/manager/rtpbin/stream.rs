@@ -63,7 +63,7 @@ impl RtpbinStream {
         // Without latency: rtpbin adds its own.
         let src_pad = |kind| {
             let latency = Some(gst::ClockTime::ZERO);
-            src_pad(element, &format!("{kind}_{index}"), latency)
+            src_pad(element, &format!("{kind}_{index}"), latency, |_| {})
         };
         let rtp = src_pad("rtp");
         Self {
