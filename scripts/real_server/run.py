@@ -171,22 +171,14 @@ class Runner:
 
     def _talk(self, player, job):
         """Gives the player its job, restarts the server when it asks for that, and returns its last line."""
-        try:
-            player.stdin.write(json.dumps(job) + "\n")
-            player.stdin.flush()
+        _tell(player, json.dumps(job))
+        line = player.stdout.readline()
+        if line.strip() == "playing":
+            # A server that hangs now shows in the figures: the cameras do not play, and it does not answer afterwards.
+            self.server.restart(scenario.BACK_AFTER)
+            _tell(player, "restarted")
             line = player.stdout.readline()
-            if line.strip() == "playing":
-                self._restart(player)
-                line = player.stdout.readline()
-            return line
-        except BrokenPipeError:
-            return ""
-
-    def _restart(self, player):
-        # A server that hangs now shows in the figures: the cameras do not play, and it does not answer afterwards.
-        self.server.restart(scenario.BACK_AFTER)
-        player.stdin.write("restarted\n")
-        player.stdin.flush()
+        return line
 
     def _figures(self, what, result):
         cameras, since = result["cameras"], result["since"]
@@ -209,6 +201,15 @@ class Runner:
         if cameras:
             figures.gap = gap_of_those_that_play(what, cameras, since)
         return figures
+
+
+def _tell(player, line):
+    """Writes a line to the player, which may have ended. Unbuffered: what is left in a buffer would be written, and
+    would fail, when the pipe is closed."""
+    try:
+        os.write(player.stdin.fileno(), f"{line}\n".encode())
+    except BrokenPipeError:
+        pass
 
 
 def last_first_packet(what, cameras, since):

@@ -1,6 +1,8 @@
 """Tests of what needs no server: python3 -m unittest real_server.tests, in the folder scripts."""
 
 import os
+import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -133,6 +135,34 @@ def figures(**more):
 
 def faults(what, runs, peer=()):
     return report.Row(what, "rtspmuxsrc", runs, list(peer)).faults()
+
+
+class Restart(unittest.TestCase):
+    # It gives up while the server is away, and reports before it is told that the server is back.
+    PLAYER = """
+import json, sys
+sys.stdin.readline()
+print("playing", flush=True)
+print(json.dumps({"cameras": [], "since": 0.0, "errors": ["gave up"]}), flush=True)
+"""
+
+    class Server:
+        """It comes back once the player has ended."""
+
+        def __init__(self, ended):
+            self.restart = lambda _pause: ended.wait()
+
+    def test_a_player_that_gives_up_before_the_server_is_back_reports(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as player:
+            player.write(self.PLAYER)
+            player.flush()
+            runner = run.Runner.__new__(run.Runner)
+            with subprocess.Popen(
+                [sys.executable, player.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as process:
+                runner.server = self.Server(process)
+                line = runner._talk(process, {"urls": []})
+        self.assertIn("gave up", line)
 
 
 class Verdict(unittest.TestCase):
