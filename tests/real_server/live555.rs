@@ -7,6 +7,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use gstrtspmux::mux::Pooling;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -120,7 +121,9 @@ async fn play_cameras(order: Order, count: usize) {
         "{count} cameras: {connections} connections, {foreign} foreign and {unknown} unknown frames"
     );
     assert_eq!(server.cannot_share, None);
-    assert_eq!(connections, 1);
+    // What is described over more of them plays on as many as the user allows.
+    let most = Pooling::default().max_connections_per_server;
+    assert!(connections <= most as usize, "{connections} connections");
     viewers.remove(0).tear_down().await;
     wait_for_frames(&mut viewers, 10).await;
     mux.shutdown(PATIENCE).await;
