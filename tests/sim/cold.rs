@@ -38,6 +38,8 @@ struct Cold {
     /// They are described in the same words.
     is_one_model: bool,
     describe: Millis,
+    /// One way.
+    latency: Millis,
     /// Between two starts.
     spacing: Millis,
     crowd: Option<(usize, Crowd)>,
@@ -58,6 +60,7 @@ impl Default for Cold {
             family: Family::Live555,
             is_one_model: false,
             describe: DESCRIBE,
+            latency: LATENCY,
             spacing: 0,
             crowd: None,
             playing: 0,
@@ -119,7 +122,7 @@ fn server(cold: &Cold) -> Server {
         .iter()
         .cloned()
         .fold(builder, |builder, behaviour| builder.behaviour(behaviour));
-    let mut server = Server::new("nvr", builder.engine("nvr"), cold.family, LATENCY);
+    let mut server = Server::new("nvr", builder.engine("nvr"), cold.family, cold.latency);
     server.media_every = 100;
     server.asked = Some(Vec::new());
     server.slow = (cold.describe > 0).then(|| ("/cam/".to_owned(), cold.describe));
@@ -231,6 +234,41 @@ fn sixteen_cameras_of_a_known_server_are_described_in_one_round() {
         assert!(outcome.last_play <= rounds(1), "{} ms", outcome.last_play);
         assert!(outcome.most_open <= 16, "{}", outcome.most_open);
         outcome.assert_shares(4);
+    }
+}
+
+/// Over a radio link or from another site. A dial, OPTIONS, DESCRIBE, SETUP and PLAY, each a round trip: so
+/// long a client with a connection for each camera takes.
+#[test]
+fn over_a_long_path_sixteen_cameras_take_at_most_twice_what_separate_connections_do() {
+    for latency in [6, 15, 40, 75] {
+        let outcome = start(&Cold {
+            latency,
+            ..Cold::default()
+        });
+        let separate = 5 * 2 * latency + DESCRIBE;
+        let last = outcome.last_play;
+        assert!(last <= 2 * separate, "{latency} ms one way: {last} ms");
+        assert_eq!(outcome.describes, 16, "once each");
+        outcome.assert_shares(4);
+    }
+}
+
+/// What a DESCRIBE takes on its way is not the server's work.
+#[test]
+fn over_a_long_path_a_server_that_describes_quickly_is_asked_for_many_at_a_time() {
+    for latency in [15, 75] {
+        let outcome = start(&Cold {
+            latency,
+            describe: 0,
+            ..Cold::default()
+        });
+        let round_trips = outcome.last_play / (2 * latency);
+        assert!(
+            round_trips <= 7,
+            "{latency} ms one way: {round_trips} round trips"
+        );
+        assert_eq!(outcome.describes, 16, "once each");
     }
 }
 

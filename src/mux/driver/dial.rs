@@ -29,11 +29,9 @@ pub(super) async fn dial(
     network: Option<Arc<dyn Network>>,
 ) -> Result<Box<dyn Wire>, Error> {
     let connecting = async {
-        let began = clock::now();
-        let socket = connect_to(&handle.server, limit, network).await?;
+        let (socket, took) = connect_to(&handle.server, limit, network).await?;
         // Measured before the TLS handshake, which takes one or two round trips more.
-        let connect_time = clock::now().saturating_duration_since(began);
-        lock(&handle.server_info).connect_time = Some(connect_time);
+        lock(&handle.server_info).connect_time = Some(took);
         Ok(socket)
     };
     match tls {
@@ -45,20 +43,21 @@ pub(super) async fn dial(
     }
 }
 
-/// Connects to `server`. All addresses of its name share `timeout` evenly, so that a first address
+/// Connects to `server`, and says how long that took: a round trip. All addresses of its name share `timeout` evenly, so that a first address
 /// that drops packets does not use up the time of a second one that answers. A `network` takes the
 /// place of the system's.
 async fn connect_to(
     server: &ServerId,
     timeout: Duration,
     network: Option<Arc<dyn Network>>,
-) -> Result<Box<dyn Wire>, Error> {
+) -> Result<(Box<dyn Wire>, Duration), Error> {
     let deadline = Instant::now() + timeout;
     let mut last = None;
     if let Some(network) = network {
+        let began = clock::now();
         let connecting = network.connect(server.host(), server.port());
         return match timeout_at(deadline, connecting).await {
-            Ok(Ok(wire)) => Ok(wire),
+            Ok(Ok(wire)) => Ok((wire, clock::now().saturating_duration_since(began))),
             Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Err(unresolved(server, &error.to_string()))
             }
@@ -71,8 +70,13 @@ async fn connect_to(
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / left;
+        let began = clock::now();
         match timeout_at(until, connect(*address)).await {
-            Ok(Ok(socket)) => return Ok(Box::new(socket)),
+            Ok(Ok(socket)) => {
+                let took = clock::now().saturating_duration_since(began);
+                let took = took.min(socket::handshake_time(&socket).unwrap_or(took));
+                return Ok((Box::new(socket), took));
+            }
             Ok(Err(error)) => last = Some(error.to_string()),
             Err(_) => last = Some(no_answer(timeout)),
         }

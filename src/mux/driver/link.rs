@@ -143,7 +143,7 @@ type Readiness = Option<Result<(), Error>>;
 /// What a connection has learned about its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerInfo {
-    /// How long it took to connect: one round trip for an address, more for a name.
+    /// How long it took to connect, once the name was resolved: one round trip.
     pub(crate) connect_time: Option<Duration>,
     /// How long the server took to answer.
     pub(crate) measures: Measures,

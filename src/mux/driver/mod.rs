@@ -62,7 +62,7 @@ use super::{
     error::Error,
     network::{Network, Wire},
     proto::{CloseReason, Connection, ConnectionConfig, ProbeOutcome},
-    stats::{LONG_PATH, PathInfo},
+    stats::PathInfo,
 };
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
@@ -112,9 +112,7 @@ async fn run(mut parts: DriverParts) {
     match connect(&mut parts, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", handle.id, handle.server);
-            // Over a long path a probe costs one round trip, which is more than it can save.
-            let connect_time = handle.server_info().connect_time;
-            parts.config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
+            parts.config.path = handle.server_info().connect_time.unwrap_or_default();
             parts.events.handle(DriverEvent::Connected);
             parts.ends.readiness.send_replace(Some(Ok(())));
             let driver = Driver::new(parts, transport, suspend_detector);

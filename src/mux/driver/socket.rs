@@ -82,6 +82,19 @@ impl Wire for TcpStream {
     }
 }
 
+/// How long the handshake of a connection took, as the system has measured it: a busy machine may wake
+/// the thread that dials much later.
+#[cfg(target_os = "linux")]
+pub(super) fn handshake_time(socket: &TcpStream) -> Option<Duration> {
+    let info = crate::tcp_info::read(socket)?;
+    (info.tcpi_rtt > 0).then(|| Duration::from_micros(info.tcpi_rtt.into()))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn handshake_time(_socket: &TcpStream) -> Option<Duration> {
+    None
+}
+
 /// Takes from `bytes` what `wire` takes without waiting, and returns how many that were.
 pub(super) fn write_out(wire: &mut dyn Wire, bytes: &mut BytesMut) -> io::Result<usize> {
     let before = bytes.len();

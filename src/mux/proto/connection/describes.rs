@@ -59,13 +59,17 @@ use crate::mux::proto::{
 /// record.
 const ONE_SEGMENT: usize = 1400;
 
-/// A DESCRIBE that takes longer is slow: live555 takes 100 ms for each, and serves other
-/// connections meanwhile, but never two DESCRIBEs of one connection at a time.
+/// A server that works longer on a DESCRIBE is slow: live555 takes 100 ms for each, and serves other
+/// connections meanwhile, but never two DESCRIBEs of one connection at a time. To find that out costs a
+/// round trip or two; twelve DESCRIBEs in one write cost 1.2 s there.
 const QUICK: Duration = Duration::from_millis(80);
 
 /// From so many quick answers in a row on several DESCRIBEs go together: live555 answers at once for a
-/// file that it has described before, and takes 100 ms for each of the next ones.
+/// file that it has described before, and takes 100 ms for each of the next ones. Over a long path, where
+/// each costs a round trip, one is enough.
 const ENOUGH_QUICK: u8 = 2;
+const ENOUGH_OVER_A_LONG_PATH: u8 = 1;
+const LONG_PATH: Duration = Duration::from_millis(10);
 
 /// The DESCRIBEs that are sent together, and the TEARDOWNs that wait for their answers.
 #[derive(Debug, Default)]
@@ -76,6 +80,10 @@ pub(super) struct DescribeBatch {
     overhead: usize,
     /// Quick answers in a row.
     quick: u8,
+    /// From so many on several DESCRIBEs go together.
+    enough: u8,
+    /// The round trip, which is no work of the server.
+    path: Duration,
     /// The keep-alives that have to go before the next DESCRIBE were sent.
     has_refreshed: bool,
     /// TEARDOWNs that wait, and until when.
@@ -83,9 +91,15 @@ pub(super) struct DescribeBatch {
 }
 
 impl DescribeBatch {
-    pub(super) fn new(is_slow: bool) -> Self {
+    pub(super) fn new(is_slow: bool, path: Duration) -> Self {
+        let enough = match path >= LONG_PATH {
+            true => ENOUGH_OVER_A_LONG_PATH,
+            false => ENOUGH_QUICK,
+        };
         Self {
-            quick: if is_slow { 0 } else { ENOUGH_QUICK },
+            quick: if is_slow { 0 } else { enough },
+            enough,
+            path,
             ..Self::default()
         }
     }
@@ -102,7 +116,7 @@ impl DescribeBatch {
     }
 
     pub(super) fn on_answered(&mut self, took: Duration) {
-        self.quick = match took < QUICK {
+        self.quick = match took.saturating_sub(self.path) < QUICK {
             true => self.quick.saturating_add(1),
             false => 0,
         };
@@ -156,7 +170,7 @@ impl Connection {
         // A probe may cost the connection: requests before it go first.
         draft.purpose == Purpose::Describe
             && self.describe_batch.is_open
-            && self.describe_batch.quick >= ENOUGH_QUICK
+            && self.describe_batch.quick >= self.describe_batch.enough
             && !may_interleave
             && self.write_backlog == 0
             && length <= ONE_SEGMENT

@@ -102,6 +102,8 @@ pub struct ConnectionConfig {
     /// Send one DESCRIBE at a time until one was answered quickly: the server is known to be slow
     /// with them, or it is unknown whether it is.
     pub describes_slowly: bool,
+    /// The round trip to the server, as far as a dial has shown it.
+    pub path: Duration,
     /// The server is known to announce sources (`ssrc` in the answer to SETUP) that never come: what it
     /// announces is not believed.
     pub is_ssrc_disproved: bool,
@@ -207,7 +209,7 @@ impl Connection {
             keep_alive_method: config.keep_alive,
             last_keep_alive: None,
             describe_window: DescribeWindow::default(),
-            describe_batch: DescribeBatch::new(config.describes_slowly),
+            describe_batch: DescribeBatch::new(config.describes_slowly, config.path),
             has_given_up_teardown: false,
             fences: Fences::new(config.is_serial),
             health: HealthCheck::Good,
