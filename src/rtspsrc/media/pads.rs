@@ -290,8 +290,12 @@ impl Pads {
     /// The running time for the first packet of a new source: now, but not before the last buffer of the
     /// old source, which may have come in a burst.
     pub(crate) fn first_time(&self, stream: &PadStream) -> Option<gst::ClockTime> {
-        let now = self.element.upgrade()?.current_running_time()?;
-        Some(now.max(stream.timeline.last()))
+        Some(self.now()?.max(stream.timeline.last()))
+    }
+
+    /// The running time, if there is a clock.
+    pub(crate) fn now(&self) -> Option<gst::ClockTime> {
+        self.element.upgrade()?.current_running_time()
     }
 
     /// Makes `target` the source of the stream's pad. Adds the pad if there is none yet, and emits

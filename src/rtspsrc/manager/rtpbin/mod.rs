@@ -382,7 +382,7 @@ impl Manager for Rtpbin {
         let shown = RtpHeader::of(&packet.payload);
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || self.pads.first_time(&stream.out));
-        stream.push(shown, buffer)
+        stream.push(shown, buffer, || self.pads.now())
     }
 
     fn push_rtcp(&self, packet: Packet) {

@@ -1,5 +1,12 @@
 //! The pads of one stream in front of rtpbin: packets go in through them, and receiver reports come out.
 //!
+//! # Times of arrival
+//!
+//! From GStreamer 1.25 on the jitterbuffer guesses no time of arrival of a packet that comes without one
+//! (commit 832a5179 of GStreamer): it never finds back from an RTP time that was far ahead, and a sender whose clock
+//! is fast fills it for ever. So each packet goes in with its time, as with the property `tcp-timestamp` of
+//! `rtspsrc`. The DTS of the buffers behind it are as without that property.
+//!
 //! # How full the jitterbuffer is
 //!
 //! A jitterbuffer takes every packet at once, and lets it out when downstream takes it. In front of a
@@ -92,24 +99,36 @@ impl RtpbinStream {
                 if let (Some(gst::EventType::Segment), Some(segment)) = (own, &*lock(&segment)) {
                     info.data = Some(gst::PadProbeData::Event(segment.clone()));
                 }
-                let mut packet = [0; 12];
-                let read = info.buffer().map(|it| it.copy_to_slice(0, &mut packet));
-                if let (Some(Ok(())), Some(header)) = (read, RtpHeader::of(&packet)) {
-                    fill.on_out(header.sequence, timer::now());
+                if let Some(buffer) = info.buffer_mut() {
+                    let mut packet = [0; 12];
+                    let read = buffer.copy_to_slice(0, &mut packet).ok();
+                    let header = read.and_then(|()| RtpHeader::of(&packet));
+                    let came = header.map(|it| fill.on_out(it.sequence, timer::now()));
+                    if came != Some(Arrival::Shown) {
+                        buffer.make_mut().set_dts(None);
+                    }
                 }
                 gst::PadProbeReturn::Ok
             })
         });
     }
 
-    /// Pushes an RTP packet into rtpbin.
+    /// Pushes an RTP packet into rtpbin. A buffer without a time gets that of its arrival on the way, `now`.
     pub(super) fn push(
         &self,
         header: Option<RtpHeader>,
-        buffer: gst::Buffer,
+        mut buffer: gst::Buffer,
+        now: impl FnOnce() -> Option<gst::ClockTime>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let arrival = match buffer.dts() {
+            Some(_) => Arrival::Shown,
+            None => Arrival::Inside,
+        };
+        if arrival == Arrival::Inside {
+            buffer.make_mut().set_dts(now());
+        }
         if let Some(header) = header {
-            self.fill.on_in(header.sequence, timer::now());
+            self.fill.on_in(header.sequence, arrival, timer::now());
         }
         self.rtp.push(buffer)
     }
@@ -205,6 +224,15 @@ fn is_idle(pad: &gst::Pad) -> bool {
     }
 }
 
+/// Whether the time of a packet's arrival leaves rtpbin as DTS of its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It does: the first packet of a source, as with `rtspsrc`.
+    Shown,
+    /// It is for the jitterbuffer alone.
+    Inside,
+}
+
 /// How much longer than the latency a packet may be in the jitterbuffer.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
@@ -221,7 +249,7 @@ pub(super) struct JitterbufferFill {
 #[derive(Debug, Default)]
 struct FillState {
     /// Sequence numbers, and when the packets went in.
-    packets: VecDeque<(u16, Instant)>,
+    packets: VecDeque<(u16, Arrival, Instant)>,
     last_out: Option<Instant>,
 }
 
@@ -234,23 +262,24 @@ impl JitterbufferFill {
         }
     }
 
-    pub(super) fn on_in(&self, sequence: u16, now: Instant) {
-        lock(&self.state).packets.push_back((sequence, now));
+    pub(super) fn on_in(&self, sequence: u16, arrival: Arrival, now: Instant) {
+        let packet = (sequence, arrival, now);
+        lock(&self.state).packets.push_back(packet);
     }
 
-    /// A packet came out. All packets that went in before it are forgotten as well.
-    pub(super) fn on_out(&self, sequence: u16, now: Instant) {
+    /// A packet came out; returns how it had gone in. All packets that went in before it are forgotten as well.
+    pub(super) fn on_out(&self, sequence: u16, now: Instant) -> Arrival {
         let mut state = lock(&self.state);
         state.last_out = Some(now);
         let mut packets = state.packets.iter();
-        if let Some(at) = packets.position(|(inside, _)| *inside == sequence) {
-            state.packets.drain(..=at);
-        }
+        let at = packets.position(|(inside, ..)| *inside == sequence);
+        let found = at.and_then(|at| state.packets.drain(..=at).next_back());
         let has_room = !state.is_older_than(self.limit, now);
         drop(state);
         if has_room {
             self.room.notify_one();
         }
+        found.map_or(Arrival::Inside, |(_, arrival, _)| arrival)
     }
 
     /// The jitterbuffer is empty.
@@ -279,7 +308,7 @@ impl JitterbufferFill {
 impl FillState {
     fn is_older_than(&self, limit: Duration, now: Instant) -> bool {
         let oldest = self.packets.front();
-        oldest.is_some_and(|(_, at)| now.saturating_duration_since(*at) > limit)
+        oldest.is_some_and(|(.., at)| now.saturating_duration_since(*at) > limit)
     }
 }
 
@@ -303,7 +332,8 @@ mod jitterbuffer_fill_tests {
     fn f33_it_is_full_while_a_packet_stays_longer_than_the_latency_explains() {
         let (fill, start) = (fill(), Instant::now());
         for n in 0..50 {
-            fill.on_in(65_530_u16.wrapping_add(n), start + u32::from(n) * S / 10);
+            let at = start + u32::from(n) * S / 10;
+            fill.on_in(65_530_u16.wrapping_add(n), Arrival::Inside, at);
         }
         assert!(has_room(&fill, start + 3 * S, false));
         assert!(!has_room(&fill, start + 4 * S, false));
@@ -317,11 +347,11 @@ mod jitterbuffer_fill_tests {
     #[test]
     fn packets_that_never_come_out_are_forgotten_if_the_output_is_free() {
         let (fill, start) = (fill(), Instant::now());
-        fill.on_in(1, start);
+        fill.on_in(1, Arrival::Inside, start);
         assert!(!has_room(&fill, start + 60 * S, false));
         assert!(has_room(&fill, start + 60 * S, true));
-        fill.on_in(2, start + 60 * S);
-        fill.on_in(3, start + 60 * S);
+        fill.on_in(2, Arrival::Inside, start + 60 * S);
+        fill.on_in(3, Arrival::Inside, start + 60 * S);
         // Slow, but a packet comes out.
         fill.on_out(2, start + 64 * S);
         assert!(!has_room(&fill, start + 65 * S, true));
