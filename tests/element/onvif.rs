@@ -109,8 +109,14 @@ fn sound_goes_to_the_channel_of_the_backchannel() {
         ("push-backchannel-buffer", 1),
         ("push-backchannel-sample", 7),
     ] {
-        let flow: gst::FlowReturn = source.emit_by_name(signal, &[&stream, &sound(9)]);
+        let mut sample = sound(9);
+        if signal == "push-backchannel-buffer" {
+            // It takes over a reference.
+            std::mem::forget(sample.clone());
+        }
+        let flow: gst::FlowReturn = source.emit_by_name(signal, &[&stream, &sample]);
         assert_eq!(flow, gst::FlowReturn::Ok);
+        assert!(sample.get_mut().is_some(), "{signal} keeps no reference");
     }
     assert!(server.wait_until(|view| view.frames.len() == 2, PATIENCE));
     let channel = server.view().sessions[0].tracks[1].1.0;
