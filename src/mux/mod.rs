@@ -136,7 +136,11 @@ pub use self::{
 };
 
 #[cfg(feature = "plugin")]
-pub(crate) use self::{ids::named, policy::recovery, release::lock};
+pub(crate) use self::{
+    ids::named,
+    policy::recovery,
+    release::{ReleaseTracker, lock},
+};
 
 /// Opens sessions and owns the connections they share. Cheap to clone; a process normally has one,
 /// for what two of them open is not shared.

@@ -79,10 +79,13 @@ fn note_progress(stage: &Stage, messages: &[gst::Message]) {
     }
 }
 
+/// Each state waits for the request of the one before: `rtspsrc` cancels a command that its thread has not begun.
 fn progress_of_a_start(stage: &Stage) {
-    let show = stage.play("h264", &[]);
-    let messages = until(&show, |it| is_text(it, "Sent PLAY request"));
-    note_progress(stage, &messages);
+    let show = stage.show("h264", &[]);
+    show.pipeline.set_state(gst::State::Paused).unwrap();
+    note_progress(stage, &until(&show, |it| is_text(it, "Opened Stream")));
+    show.pipeline.set_state(gst::State::Playing).unwrap();
+    note_progress(stage, &until(&show, |it| is_text(it, "Sent PLAY request")));
 }
 
 fn progress_of_a_pause(stage: &Stage) {
@@ -99,6 +102,8 @@ fn progress_of_a_stop(stage: &Stage) {
     let show = stage.play("h264", &[]);
     show.buffers(1, 5);
     until(&show, |it| is_text(it, "Sent PLAY request"));
+    show.source().set_state(gst::State::Paused).unwrap();
+    note_progress(stage, &until(&show, |it| is_text(it, "Sent PAUSE request")));
     show.source().set_state(gst::State::Null).unwrap();
     note_progress(stage, &until(&show, |it| is_text(it, "Closed Stream")));
 }
@@ -110,7 +115,7 @@ fn is_error(message: &gst::Message) -> bool {
 fn progress_of_a_failure(stage: &Stage) {
     let show = stage.show("unknown", &[]);
     stage.final_in_failure(&show.source());
-    let show = show.playing();
+    show.pipeline.set_state(gst::State::Paused).unwrap();
     // Whether the ERROR or the failed step comes first is by chance.
     let mut told = until(&show, |it| is_error(it) || is_text(it, "failed"));
     told.extend(until(&show, |it| is_error(it) || is_text(it, "failed")));

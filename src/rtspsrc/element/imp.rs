@@ -400,13 +400,14 @@ impl RtspMuxSrc {
         result
     }
 
-    /// Waits for the answer to TEARDOWN. All elements of the pipeline have sent theirs by now.
+    /// Waits for the answer to TEARDOWN, and for the session to say that it is closed. All elements of the
+    /// pipeline have sent their TEARDOWNs by now.
     fn wait_released(&self) {
         let Some(session) = lock(&self.session).take() else {
             return;
         };
         let timeout = Duration::from_nanos(lock(&self.settings).teardown_timeout_ns);
-        if !session.monitor.wait_released(timeout) {
+        if !session.ended.wait(timeout) {
             gst::info!(
                 CAT,
                 imp = self,

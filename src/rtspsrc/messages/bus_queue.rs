@@ -93,14 +93,14 @@ pub(crate) fn open(element: &RtspMuxSrc) {
     element.imp().is_silent.store(false, Ordering::Release);
 }
 
-/// The element goes to NULL: drops its messages that are not posted yet. After this has returned no
-/// message of the element is posted any more.
+/// The element goes to NULL: posts how far it is, and drops its other messages that are not posted yet. After
+/// this has returned no message of the element is posted any more.
 pub(crate) fn close(element: &RtspMuxSrc) {
     let source = Source::of(element);
     let mut buses = lock(&BUSES);
     // Under the lock, so that no message comes after those that are dropped.
     element.imp().is_silent.store(true, Ordering::Release);
-    let dropped: Vec<QueueContent> = buses
+    let taken: Vec<_> = buses
         .values_mut()
         .flat_map(|there| there.queue.take_of(&source))
         .collect();
@@ -114,13 +114,19 @@ pub(crate) fn close(element: &RtspMuxSrc) {
     let waited = POSTED.wait_timeout_while(buses, LAST_WORD, is_posting);
     let (buses, result) = waited.unwrap_or_else(PoisonError::into_inner);
     drop(buses);
-    drop(dropped);
     if result.timed_out() {
         gst::warning!(
             CAT,
             obj = element,
             "the bus still has not taken the last message"
         );
+        return;
+    }
+    for (topic, content) in taken {
+        if let (Topic::Progress, QueueContent::Message(element, message)) = (topic, content) {
+            // An error means that the element has no bus any more.
+            let _ = element.post_message(message);
+        }
     }
 }
 
@@ -293,11 +299,12 @@ impl<S: PartialEq, M> MessageQueue<S, M> {
     }
 
     /// Takes out all messages of `source`.
-    pub(super) fn take_of(&mut self, source: &S) -> Vec<M> {
+    pub(super) fn take_of(&mut self, source: &S) -> Vec<(Topic, M)> {
         let entries = self.0.drain(..);
         let (its, kept): (VecDeque<_>, _) = entries.partition(|entry| entry.source == *source);
         self.0 = kept;
-        its.into_iter().map(|entry| entry.message).collect()
+        let its = its.into_iter();
+        its.map(|entry| (entry.topic, entry.message)).collect()
     }
 }
 
@@ -374,7 +381,8 @@ mod queue_tests {
         for number in 0..6 {
             queue.push(number % 2, Topic::Session, number);
         }
-        assert_eq!(queue.take_of(&1), [1, 3, 5]);
+        let taken = queue.take_of(&1).into_iter();
+        assert_eq!(taken.map(|(_, it)| it).collect::<Vec<_>>(), [1, 3, 5]);
         assert_eq!(drain(&mut queue), [0, 2, 4]);
     }
 }

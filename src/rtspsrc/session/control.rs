@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     mux::{
-        Intent, Mux, ParameterSender, SessionMonitor, SessionOptions, named,
+        Intent, Mux, ParameterSender, ReleaseTracker, SessionMonitor, SessionOptions, named,
         recovery::RecoveryPolicy,
     },
     rtspsrc::{
@@ -46,8 +46,10 @@ pub(crate) struct SessionControl {
     /// Seeks, and what queries hear of the recording.
     pub(crate) seeking: Arc<Seeking>,
     pub(crate) backchannel: BackchannelSender,
-    /// Statistics, and the wait for the answer to the last TEARDOWN.
+    /// Statistics.
     pub(crate) monitor: SessionMonitor,
+    /// Released when the task has ended, which waits for the answer to the last TEARDOWN.
+    pub(crate) ended: ReleaseTracker,
     /// The task writes it, for `stats`.
     pub(crate) status: Mutex<SessionStatus>,
     /// Which of its streams the application wants.
@@ -65,6 +67,7 @@ impl SessionControl {
             seeking,
             backchannel: BackchannelSender::default(),
             monitor: SessionMonitor::default(),
+            ended: ReleaseTracker::default(),
             status: Mutex::default(),
             selection: Selection::default(),
             parameters: Mutex::default(),
@@ -82,7 +85,11 @@ impl SessionControl {
         runtime.map_err(|error| std::io::Error::other(error.to_string()))?;
         let control = Self::new(plan.options.clone(), plan.seeking.clone());
         let task = SessionTask::new(element, plan, control.clone());
-        let task = supervise(element.downgrade(), task.run());
+        let running = control.ended.guard();
+        let task = supervise(element.downgrade(), async move {
+            task.run().await;
+            drop(running);
+        });
         threads::spawn(task)?;
         Ok(control)
     }
