@@ -449,7 +449,7 @@ fn pad_name(element: &RtspMuxSrc, stream: &PadStream, target: &gst::Pad) -> Stri
     format!("recv_rtp_src_{section}_{ssrc}_{}", payload.unwrap_or(0))
 }
 
-/// Answers queries for the URI, and for seeking by anything but time: that cannot be.
+/// Answers queries for the URI.
 fn src_query(
     element: &RtspMuxSrc,
     pad: &gst::GhostPad,
@@ -460,15 +460,6 @@ fn src_query(
         gst::QueryViewMut::Uri(query) => {
             let uri: Option<String> = element.property("location");
             query.set_uri(uri.as_deref());
-            true
-        }
-        gst::QueryViewMut::Seeking(query) => {
-            let format = query.format();
-            query.set(
-                false,
-                gst::GenericFormattedValue::none_for_format(format),
-                gst::GenericFormattedValue::none_for_format(format),
-            );
             true
         }
         _ => gst::Pad::query_default(pad, parent, query),

@@ -241,9 +241,7 @@ impl Seeking {
             }
             gst::QueryViewMut::Seeking(query) if query.format() == gst::Format::Time => {
                 let is_seekable = duration.is_some_and(|it| !it.is_zero()) && !state.is_live;
-                let end = duration.filter(|_| is_seekable);
-                let start = is_seekable.then_some(gst::ClockTime::ZERO);
-                query.set(is_seekable, start, end);
+                query.set(is_seekable, gst::ClockTime::ZERO, duration);
                 Some(true)
             }
             gst::QueryViewMut::Position(query) if query.format() == gst::Format::Time => {
