@@ -84,7 +84,7 @@ pub(crate) struct PadStream {
     /// Its receiver may ask for a key picture.
     pub(crate) has_feedback: bool,
     is_inactive: bool,
-    stream_start: gst::Event,
+    pub(crate) stream_start: gst::Event,
     /// The segment of what is played, until it is pushed.
     segment: Mutex<Option<gst::Event>>,
     seeking: Arc<Seeking>,
@@ -321,7 +321,7 @@ impl Pads {
         let ghost = ghost_pad(&element, stream, target, watch)?;
         *lock(&stream.ghost) = Some(ghost.clone());
         ghost.set_active(true)?;
-        copy_sticky_events(target, &ghost);
+        copy_sticky_events(target, &ghost, stream);
         gst::debug!(
             CAT,
             obj = element,
@@ -467,8 +467,12 @@ fn src_query(
 }
 
 /// The pad has the events before it is announced: `decodebin` looks at the caps in `pad-added`.
-pub(super) fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
+pub(super) fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad, stream: &PadStream) {
     from.sticky_events_foreach(|event| {
+        let event = match event.type_() {
+            gst::EventType::StreamStart => &stream.stream_start,
+            _ => event,
+        };
         // Fails only on a flushing pad, which does not need the event.
         let _ = to.store_sticky_event(event);
         std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)

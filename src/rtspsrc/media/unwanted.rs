@@ -83,7 +83,7 @@ fn exchange(
     let ghost = ghost_pad(element, stream, target, watch)?;
     *lock(&stream.ghost) = Some(ghost.clone());
     ghost.set_active(true)?;
-    copy_sticky_events(target, &ghost);
+    copy_sticky_events(target, &ghost, stream);
     element.add_pad(&ghost)?;
     stream.wanted.is_dropped.store(false, Ordering::Relaxed);
     Ok(())

@@ -92,12 +92,18 @@ impl RtpbinStream {
     /// Sees the packets that come out of `output`.
     pub(super) fn watch_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
         let (weak, fill, segment) = (element.downgrade(), self.fill.clone(), self.segment.clone());
+        let start = self.out.stream_start.clone();
         let what = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         output.add_probe(what, move |_, info| {
             guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
-                let own = info.event().map(|event| event.type_());
-                if let (Some(gst::EventType::Segment), Some(segment)) = (own, &*lock(&segment)) {
-                    info.data = Some(gst::PadProbeData::Event(segment.clone()));
+                let own = match info.event().map(|event| event.type_()) {
+                    Some(gst::EventType::Segment) => lock(&segment).clone(),
+                    // From GStreamer 1.24 on rtpbin changes the id, which the stream collection has as it is.
+                    Some(gst::EventType::StreamStart) => Some(start.clone()),
+                    _ => None,
+                };
+                if let Some(own) = own {
+                    info.data = Some(gst::PadProbeData::Event(own));
                 }
                 if let Some(buffer) = info.buffer_mut() {
                     let mut packet = [0; 12];
