@@ -427,7 +427,7 @@ settings! {
         shown as |settings: &Settings| hidden(&settings.proxy_pw);
     "ignore-x-server-reply" ParamSpecBoolean ignore_x_server_reply: bool = false,
         "Ignore x-server-ip-address", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there";
-    "extra-http-request-headers" Structure extra_http_request_headers: Option<gst::Structure> = None,
+    "extra-http-request-headers" Structure extra_http_request_headers: Option<gst::Structure> = Some(gst::Structure::new_empty("extra-http-request-headers")),
         "Extra HTTP request headers", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there";
     "force-non-compliant-url" ParamSpecBoolean force_non_compliant_url: bool = false,
         "Force non-compliant URL", "Without effect: control URLs are resolved as servers mean them";
@@ -552,7 +552,10 @@ impl Settings {
             "proxy-id" => (is_filled(&self.proxy_id), HTTP),
             "proxy-pw" => (is_filled(&self.proxy_pw), HTTP),
             "ignore-x-server-reply" => (self.ignore_x_server_reply, HTTP),
-            "extra-http-request-headers" => (self.extra_http_request_headers.is_some(), HTTP),
+            "extra-http-request-headers" => {
+                let headers = self.extra_http_request_headers.as_ref();
+                (headers.is_some_and(|it| it.n_fields() > 0), HTTP)
+            }
             _ => return None,
         };
         is_set.then_some(why)
