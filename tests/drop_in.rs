@@ -9,7 +9,6 @@
 //! | `DROP_IN_ELEMENT` | the factory that is compared with `rtspsrc`; default `rtspmuxsrc`. `rtspsrc` compares it with itself, which shows that each behaviour is deterministic |
 //! | `DROP_IN_PLUGIN_PATH` | the element is made in a process of its own with this `GST_PLUGIN_PATH` and a registry of its own: for a plugin that has its own `rtspsrc` |
 //! | `DROP_IN_ALONE` | the element alone, without `rtspsrc`; a CRITICAL is an abort and, with `GST_TRACERS=leaks`, an element that is left a failure |
-//! | `DROP_IN_TO_COME` | also what our element does not do yet |
 #![allow(clippy::unwrap_used, reason = "a test binary")]
 #![allow(
     clippy::disallowed_methods,

@@ -129,6 +129,11 @@ fn played_again_after_the_end(stage: &Stage) {
         let end = show.message(&[gst::MessageType::Eos, gst::MessageType::Error]);
         stage.note("end", kind(&end));
         show.pipeline.set_state(gst::State::Null).unwrap();
+        // The pipeline ends when all its sinks have: the next pad gets another one.
+        let sinks: Vec<_> = show.pipeline.iterate_sinks().into_iter().collect();
+        for sink in sinks {
+            show.pipeline.remove(&sink.unwrap()).unwrap();
+        }
     }
 }
 

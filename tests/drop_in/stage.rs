@@ -30,23 +30,16 @@ const DIFFERENCES: [&str; 4] = [
     "what_a_pause_returns",
 ];
 
-/// Behaviours that our element is to have and has not yet; they run with `DROP_IN_TO_COME=1`.
-const TO_COME: [&str; 12] = [
-    "an_error_for_credentials_that_are_missing",
-    "an_error_for_credentials_that_are_wrong",
-    "caps_say_the_onvif_mode",
-    "duration_of_a_live_stream",
-    "events_after_a_pause",
-    "played_again_after_the_end",
-    "position_of_a_live_stream",
-    "progress_of_a_failure",
-    "progress_of_a_pause",
-    "progress_of_a_start",
-    "progress_of_a_stop",
-    "seeking_in_a_live_stream",
-];
-
 pub(crate) type Behaviour = fn(&Stage);
+
+/// Whether our element differs on purpose from the `rtspsrc` that is here.
+fn is_meant(behaviour: &str) -> bool {
+    let (major, minor, micro, _) = gst::version();
+    let version = (major, minor, micro);
+    // 1.22.11 and 1.24.1 return NO_PREROLL too.
+    let pauses_like_ours = version >= (1, 24, 1) || (minor == 22 && version >= (1, 22, 11));
+    DIFFERENCES.contains(&behaviour) && !(behaviour == "what_a_pause_returns" && pauses_like_ours)
+}
 
 /// Makes a test of each behaviour.
 macro_rules! behaviours {
@@ -72,9 +65,6 @@ pub(crate) fn compare(behaviour: &str, run: Behaviour) {
     if std::env::var("DROP_IN_ALONE").is_ok() {
         return alone(run);
     }
-    if TO_COME.contains(&behaviour) && std::env::var("DROP_IN_TO_COME").is_err() {
-        return;
-    }
     let (theirs, ours) = std::thread::scope(|scope| {
         let ours = scope.spawn(|| match std::env::var(PLUGIN_PATH) {
             Ok(path) => observe_elsewhere(&path),
@@ -88,7 +78,7 @@ pub(crate) fn compare(behaviour: &str, run: Behaviour) {
     });
     assert!(!theirs.is_empty(), "nothing was observed");
     let differences = differences(&theirs, &ours);
-    if DIFFERENCES.contains(&behaviour) && candidate() != REFERENCE {
+    if is_meant(behaviour) && candidate() != REFERENCE {
         assert!(!differences.is_empty(), "no longer differs: {behaviour}");
     } else {
         let shown = differences.concat();
