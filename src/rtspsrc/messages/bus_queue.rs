@@ -26,6 +26,9 @@ use crate::rtspsrc::{CAT, RtspMuxSrc, lock};
 /// microseconds; a handler may itself be waiting for the thread that changes the state.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
+/// How long READY to NULL waits for the bus to take the next message of the queue.
+const PROMPT: Duration = Duration::from_millis(100);
+
 /// How often, and how long each time, a thread that has posted everything waits for another message
 /// before it ends, if there are few such threads: messages seldom come alone. A message that is not
 /// urgent does not wake the thread, as waking it would cost a session task more than the rest of its
@@ -51,6 +54,8 @@ struct Outgoing {
     /// The element whose message is being posted, and the thread that posts it.
     under_way: Option<(Source, ThreadId)>,
     has_thread: bool,
+    /// The message that is being posted takes long: a handler of the application does.
+    is_stuck: bool,
 }
 
 /// An element, by its address. It is not a reference, as the last reference must not be dropped under a
@@ -93,41 +98,58 @@ pub(crate) fn open(element: &RtspMuxSrc) {
     element.imp().is_silent.store(false, Ordering::Release);
 }
 
-/// The element goes to NULL: posts how far it is, and drops its other messages that are not posted yet. After
-/// this has returned no message of the element is posted any more.
+/// The element goes to NULL. What it has queued of its progress is posted yet, as far as the bus takes it without
+/// delay; its other messages are dropped. After this has returned no message of the element is posted any more.
 pub(crate) fn close(element: &RtspMuxSrc) {
     let source = Source::of(element);
     let mut buses = lock(&BUSES);
-    // Under the lock, so that no message comes after those that are dropped.
+    // Under the lock, so that no message comes after these.
     element.imp().is_silent.store(true, Ordering::Release);
-    let taken: Vec<_> = buses
-        .values_mut()
-        .flat_map(|there| there.queue.take_of(&source))
-        .collect();
+    let mut dropped = take_of(&mut buses, &source, |topic| *topic != Topic::Progress);
     let own = thread::current().id();
+    ARRIVED.notify_all();
+    // A sync handler that stops the pipeline runs on the thread that posts: it must not wait for itself.
+    while buses.values().any(|there| {
+        let is_own = there.under_way.is_some_and(|(_, thread)| thread == own);
+        there.queue.has_of(&source) && !there.is_stuck && !is_own
+    }) {
+        let waited = POSTED.wait_timeout(buses, PROMPT);
+        let (again, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        buses = again;
+        if result.timed_out() {
+            for there in buses.values_mut() {
+                there.is_stuck |= there.queue.has_of(&source);
+            }
+        }
+    }
+    dropped.extend(take_of(&mut buses, &source, |_| true));
     let is_posting = |buses: &mut BTreeMap<gst::Bus, Outgoing>| {
         let mut under_way = buses.values().filter_map(|there| there.under_way.as_ref());
-        // A sync handler that stops the pipeline runs on the thread that posts: it must not wait for
-        // itself.
         under_way.any(|(of, thread)| *of == source && *thread != own)
     };
     let waited = POSTED.wait_timeout_while(buses, LAST_WORD, is_posting);
     let (buses, result) = waited.unwrap_or_else(PoisonError::into_inner);
     drop(buses);
+    drop(dropped);
     if result.timed_out() {
         gst::warning!(
             CAT,
             obj = element,
             "the bus still has not taken the last message"
         );
-        return;
     }
-    for (topic, content) in taken {
-        if let (Topic::Progress, QueueContent::Message(element, message)) = (topic, content) {
-            // An error means that the element has no bus any more.
-            let _ = element.post_message(message);
-        }
-    }
+}
+
+/// Takes the messages of an element out of all queues: those of the topics that are wanted.
+fn take_of(
+    buses: &mut BTreeMap<gst::Bus, Outgoing>,
+    source: &Source,
+    is_wanted: impl Fn(&Topic) -> bool,
+) -> Vec<QueueContent> {
+    let queues = buses.values_mut().map(|there| &mut there.queue);
+    queues
+        .flat_map(|queue| queue.take_of(source, &is_wanted))
+        .collect()
 }
 
 /// The bus that the application reads: that of the pipeline. An element within a bin has a bus between it
@@ -187,6 +209,7 @@ fn work(bus: &gst::Bus, most_looks: u32) {
             return;
         };
         there.under_way = None;
+        there.is_stuck = false;
         POSTED.notify_all();
         let Some((source, content)) = there.queue.pop() else {
             if looks < most_looks && buses.len() <= FEW {
@@ -298,13 +321,18 @@ impl<S: PartialEq, M> MessageQueue<S, M> {
             .map(|entry| (entry.source, entry.message))
     }
 
-    /// Takes out all messages of `source`.
-    pub(super) fn take_of(&mut self, source: &S) -> Vec<(Topic, M)> {
+    /// Whether it has a message of `source`.
+    fn has_of(&self, source: &S) -> bool {
+        self.0.iter().any(|entry| entry.source == *source)
+    }
+
+    /// Takes out the messages of `source` of the topics that are wanted.
+    fn take_of(&mut self, source: &S, is_wanted: impl Fn(&Topic) -> bool) -> Vec<M> {
         let entries = self.0.drain(..);
-        let (its, kept): (VecDeque<_>, _) = entries.partition(|entry| entry.source == *source);
+        let (taken, kept): (VecDeque<_>, _) =
+            entries.partition(|entry| entry.source == *source && is_wanted(&entry.topic));
         self.0 = kept;
-        let its = its.into_iter();
-        its.map(|entry| (entry.topic, entry.message)).collect()
+        taken.into_iter().map(|entry| entry.message).collect()
     }
 }
 
@@ -381,8 +409,11 @@ mod queue_tests {
         for number in 0..6 {
             queue.push(number % 2, Topic::Session, number);
         }
-        let taken = queue.take_of(&1).into_iter();
-        assert_eq!(taken.map(|(_, it)| it).collect::<Vec<_>>(), [1, 3, 5]);
+        queue.push(1, Topic::Progress, 6);
+        assert_eq!(queue.take_of(&1, |it| *it != Topic::Progress), [1, 3, 5]);
+        assert!(queue.has_of(&1));
+        assert_eq!(queue.take_of(&1, |_| true), [6]);
+        assert!(!queue.has_of(&1));
         assert_eq!(drain(&mut queue), [0, 2, 4]);
     }
 }

@@ -408,7 +408,12 @@ impl SessionTask {
             return self.reporter.cancel();
         }
         self.reporter.fail(end);
-        self.reporter.said().await;
+        let mut target = self.target.clone();
+        tokio::select! {
+            () = self.reporter.said() => {}
+            // The handler that does not return may be what stops the element.
+            () = reached(&mut target, |target| target == TargetState::Stopped) => {}
+        }
         if let Some(manager) = self.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }
