@@ -643,6 +643,10 @@ mod properties_tests {
         for spec in SPECS.iter().filter(|spec| spec.name() != "stats") {
             let value = settings.value(spec.name()).unwrap();
             assert!(spec.value_type() == value.type_(), "{}", spec.name());
+            // The specification of a structure has no default.
+            if spec.value_type() == gst::Structure::static_type() {
+                continue;
+            }
             assert_eq!(
                 value.serialize().ok(),
                 spec.default_value().serialize().ok(),
