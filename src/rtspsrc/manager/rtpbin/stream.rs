@@ -351,6 +351,17 @@ mod jitterbuffer_fill_tests {
     }
 
     #[test]
+    fn a_time_of_arrival_is_shown_where_it_was_shown_before() {
+        let (fill, now) = (fill(), Instant::now());
+        fill.on_in(1, Arrival::Shown, now);
+        fill.on_in(2, Arrival::Inside, now);
+        assert_eq!(
+            [1, 2, 3].map(|it| fill.on_out(it, now)),
+            [Arrival::Shown, Arrival::Inside, Arrival::Inside]
+        );
+    }
+
+    #[test]
     fn packets_that_never_come_out_are_forgotten_if_the_output_is_free() {
         let (fill, start) = (fill(), Instant::now());
         fill.on_in(1, Arrival::Inside, start);
