@@ -6,7 +6,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `DROP_IN_ELEMENT` | the factory that is compared with `rtspsrc`; default `rtspmuxsrc`. `rtspsrc` compares it with itself, which shows that each behaviour is deterministic |
+//! | `DROP_IN_ELEMENT` | the factory that is compared with `rtspsrc`; default `rtspmuxsrc`. `rtspsrc` compares it with itself, which shows that each behaviour is deterministic; `shim`: `rtspsrc` of the shim, in a process of its own |
 //! | `DROP_IN_PLUGIN_PATH` | the element is made in a process of its own with this `GST_PLUGIN_PATH` and a registry of its own: for a plugin that has its own `rtspsrc` |
 //! | `DROP_IN_ALONE` | the element alone, without `rtspsrc`; a CRITICAL is an abort and, with `GST_TRACERS=leaks`, an element that is left a failure |
 #![allow(clippy::unwrap_used, reason = "a test binary")]
