@@ -8,11 +8,7 @@
 )]
 
 use bytes::Bytes;
-use gst::{
-    glib::{self, translate::*},
-    prelude::*,
-    subclass::prelude::*,
-};
+use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use crate::rtspsrc::{CAT, RtspMuxSrc, guard};
