@@ -9,7 +9,6 @@ use std::cmp::Reverse;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use md5::Md5;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256, Sha512_256};
 
 use super::credentials::{Credentials, Strength};
@@ -95,13 +94,15 @@ impl<'i> Challenge<'i> {
     }
 
     /// Adds a parameter unless it is empty, malformed or there already. An empty `qop` or `algorithm`
-    /// means the same as none. A realm that is not ASCII is kept as the octets that came (RFC 2617
-    /// 3.2.2.2): cameras write it in Latin-1 or GBK, where a backslash may be half a character.
+    /// means the same as none. A realm, nonce or opaque that is not ASCII is kept as the octets that came
+    /// (RFC 2617 3.2.2.2): cameras write realms in Latin-1 or GBK, where a backslash may be half a
+    /// character, and nonces of random bytes.
     fn add(&mut self, name: &'i str, value: &str) {
-        let is_realm = is_same(name, "realm");
+        let is_hashed = is_same(name, "realm") || is_same(name, "nonce");
+        let is_sent_back = is_hashed || is_same(name, "opaque");
         let is_harmful = |c: char| c.is_control() && c != '\t';
-        let is_sound = (value.is_ascii() || is_realm) && !value.contains(is_harmful);
-        let is_something = !value.is_empty() || is_realm;
+        let is_sound = (value.is_ascii() || is_sent_back) && !value.contains(is_harmful);
+        let is_something = !value.is_empty() || is_hashed;
         if is_sound && is_something && self.param(name).is_none() {
             self.params.push((name, unescaped(value)));
         }
@@ -213,7 +214,7 @@ impl Offer {
         let Some((algorithm, _)) = names.find(|(_, strength)| *strength == self.strength) else {
             return format!(
                 "Basic {}",
-                BASE64_STANDARD.encode(format!("{user}:{password}"))
+                BASE64_STANDARD.encode(octets::encode(&format!("{user}:{password}")))
             );
         };
         let (realm, nonce) = (self.realm.as_str(), self.nonce.as_str());
@@ -228,15 +229,10 @@ impl Offer {
             Some("auth-int") => hash(&[method, uri, &hash(&[""])]),
             _ => hash(&[method, uri]),
         };
-        let user = match user.is_ascii() {
-            true => format!("username=\"{}\"", quoted(user)),
-            false => format!(
-                "username*=UTF-8''{}",
-                utf8_percent_encode(user, NON_ALPHANUMERIC)
-            ),
-        };
+        // As the octets that are hashed: servers older than RFC 7616 do not know its `username*`.
         let head = format!(
-            "Digest {user}, realm=\"{}\", uri=\"{}\", nonce=\"{}\"",
+            "Digest username=\"{}\", realm=\"{}\", uri=\"{}\", nonce=\"{}\"",
+            escaped(user),
             quoted(realm),
             quoted(uri),
             quoted(nonce)
@@ -275,9 +271,14 @@ impl Offer {
     }
 }
 
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#)
+}
+
+/// What came from the server, as it came.
 fn quoted(text: &str) -> String {
     match text.is_ascii() {
-        true => text.replace('\\', r"\\").replace('"', r#"\""#),
+        true => escaped(text),
         false => text.to_owned(),
     }
 }
@@ -605,6 +606,59 @@ mod digest_tests {
                 value.contains(&format!("response=\"{expected}\"")),
                 "{value}"
             );
+        }
+    }
+
+    const NONCES: [(&[u8], &str); 4] = [
+        (b"n\xe9", "6a52e2d10e2d3a1201e6f8b2a7a4c25d"),
+        (b"n\xc3\xa9", "372ce3ec390bef375998813e1d9d092d"),
+        (b"\x80\\\xff", "41c7d8432031182f160f68b02595b968"),
+        (b"", "04b139b7ac8ff3dbc145e24f7f58b5f2"),
+    ];
+
+    /// The expected values were computed with Python's hashlib over the octets.
+    #[test]
+    fn a_nonce_and_an_opaque_that_are_not_ascii_are_hashed_and_sent_back_as_they_came() {
+        for (nonce, expected) in NONCES {
+            let (nonce, opaque) = (octets::decode(nonce), octets::decode(b"o\\\xe9"));
+            let header = format!(r#"Digest realm="r", nonce="{nonce}", opaque="{opaque}""#);
+            let user = Credentials::new("admin", "secret").unwrap();
+            let value = answer(&client(&header), &user, "DESCRIBE", "rtsp://h/1", "c");
+            for echoed in [
+                format!("nonce=\"{nonce}\""),
+                format!("opaque=\"{opaque}\""),
+                format!("response=\"{expected}\""),
+            ] {
+                assert!(value.contains(&echoed), "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_who_is_not_ascii_is_named_by_the_octets_that_are_hashed() {
+        let latin = (octets::decode(b"\xe9ric"), octets::decode(b"\xff"));
+        for (user, password, name, response) in [
+            (
+                "\u{e9}\"ric",
+                "secret",
+                "\u{e9}\\\"ric",
+                "97dc4a1bd18f33ea2f7ec9245ad4a616",
+            ),
+            (
+                &latin.0,
+                &latin.1,
+                &latin.0,
+                "486bc64350432907bb6146de93abf23d",
+            ),
+        ] {
+            let user = Credentials::new(user, password).unwrap();
+            let digest = client(r#"Digest realm="r", nonce="n""#);
+            let value = answer(&digest, &user, "DESCRIBE", "rtsp://h/1", "c");
+            assert!(
+                value.starts_with(&format!("Digest username=\"{name}\", ")),
+                "{value}"
+            );
+            assert!(value.contains(response), "{value}");
         }
     }
 

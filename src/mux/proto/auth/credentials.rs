@@ -87,9 +87,6 @@ pub enum InvalidCredentials {
     /// The password contains a control character.
     #[error("the password contains a control character")]
     ControlCharacterInPassword,
-    /// The percent-encoded user or password of a URL does not decode to UTF-8.
-    #[error("the user or password in the URL does not decode to UTF-8")]
-    NotUtf8,
 }
 
 /// A hash of a URI, realm or nonce: tells two of them apart, and shows nothing of them.

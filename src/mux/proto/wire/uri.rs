@@ -17,6 +17,7 @@ use percent_encoding::{
 };
 use url::{ParseError, Url};
 
+use super::octets;
 use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
 
 /// The longest URL accepted from a description or header; our requests must fit a start line of 8
@@ -367,19 +368,17 @@ fn append(base: &Url, control: &str) -> Result<Url, ParseError> {
     Url::parse(&format!("{text}{slash}{control}"))
 }
 
-/// Takes user and password out of a URL, percent-decoded. `None` if it names no user.
+/// Takes user and password out of a URL, percent-decoded: they are octets, in whatever character set the
+/// camera has. `None` if it names no user.
 pub fn take_userinfo(url: &mut Url) -> Result<Option<Credentials>, InvalidCredentials> {
     let decode = |text: &str| {
-        percent_decode_str(text)
-            .decode_utf8()
-            .map(Cow::into_owned)
-            .map_err(|_| InvalidCredentials::NotUtf8)
+        let bytes: Cow<'_, [u8]> = percent_decode_str(text).into();
+        octets::decode(&bytes).into_owned()
     };
     let user = decode(url.username());
     let password = decode(url.password().unwrap_or_default());
-    // The userinfo is removed even if it cannot be decoded.
+    // The userinfo is removed even if it cannot be used.
     strip_userinfo(url);
-    let (user, password) = (user?, password?);
     if user.is_empty() && password.is_empty() {
         return Ok(None);
     }
@@ -676,13 +675,19 @@ mod tests {
 
         let user_only = take_userinfo(&mut url("rtsp://admin@h/")).unwrap();
         assert_eq!(user_only, Some(Credentials::new("admin", "").unwrap()));
+        let octets = [
+            octets::decode(b"\xe9ric").into_owned(),
+            octets::decode(b"\xff").into_owned(),
+        ];
+        let latin = take_userinfo(&mut url("rtsp://%e9ric:%ff@h/")).unwrap();
+        let [user, password] = octets;
+        assert_eq!(latin, Some(Credentials::new(user, password).unwrap()));
         assert_eq!(take_userinfo(&mut url("rtsp://h/")).unwrap(), None);
     }
 
     #[test]
     fn userinfo_that_cannot_be_used_does_not_stay_either() {
         for (text, error) in [
-            ("rtsp://a:%ff@h/", InvalidCredentials::NotUtf8),
             (
                 "rtsp://a:b%0d%0ac@h/",
                 InvalidCredentials::ControlCharacterInPassword,
