@@ -238,6 +238,8 @@ impl Decoder {
             Some(length) if length <= limit => (length, None),
             Some(length) if length <= LONGEST_DISCARD => (length, exceeded),
             Some(_) => (0, exceeded),
+            // Words in place of a length say that there is no body, as to rtspsrc and FFmpeg.
+            None if !first.bytes().any(|byte| byte.is_ascii_digit()) => (0, None),
             None if first.bytes().all(|byte| byte.is_ascii_digit()) => (0, exceeded),
             None => (0, Some(Defect::Malformed("unusable Content-Length"))),
         }

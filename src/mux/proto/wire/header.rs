@@ -104,10 +104,12 @@ fn parse_one_transport(spec: &str) -> Result<TransportAnswer, &'static str> {
 }
 
 fn channels(text: &str) -> Option<(u8, Option<u8>)> {
-    match text.split_once('-') {
-        Some((rtp, rtcp)) => Some((digits(rtp.trim())?, Some(digits(rtcp.trim())?))),
-        None => Some((digits(text)?, None)),
-    }
+    let (rtp, rtcp) = text.split_once('-').unwrap_or((text, ""));
+    let rtcp = match rtcp.trim() {
+        "" => None,
+        rtcp => Some(digits(rtcp)?),
+    };
+    Some((digits(rtp.trim())?, rtcp))
 }
 
 /// Eight hexadecimal digits (RFC 2326, 12.39) or fewer, with or without `0x`. Some servers write it
@@ -306,12 +308,13 @@ mod tests {
             Some((254, Some(255)))
         );
         assert_eq!(interleaved("RTP/AVP/TCP;interleaved=6"), Some((6, None)));
+        assert_eq!(interleaved("RTP/AVP/TCP;interleaved=6-"), Some((6, None)));
         assert_eq!(interleaved("RTP/AVP/TCP;unicast"), None);
     }
 
     #[test]
     fn channels_out_of_range_make_the_transport_malformed() {
-        for channels in ["256-257", "255-256", "-1-0", "a-b", "", "0-", "1-2-3"] {
+        for channels in ["256-257", "255-256", "-1-0", "a-b", "", "-", "1-2-3"] {
             assert_eq!(
                 parse_transport(&format!("RTP/AVP/TCP;interleaved={channels}")),
                 Err(NO_CHANNELS),
