@@ -64,6 +64,45 @@ async fn f40_a_loop_of_redirects_ends() {
     assert_eq!(server.view().count("DESCRIBE"), 2);
 }
 
+/// Some write a path, or the URL that was asked for, and describe at the second request.
+#[tokio::test]
+async fn f40_a_redirect_may_be_relative_or_lead_to_the_same_url_once() {
+    for (to, leads_to) in [("/cam/2", 2), ("2", 2), ("", 1)] {
+        let (mux, server) = (mux(), server(2));
+        let to = match to {
+            "" => camera_url(&server, 1),
+            to => to.to_owned(),
+        };
+        server.add_rule(
+            Rule::new("DESCRIBE", Reaction::redirect(&to))
+                .camera("/cam/1")
+                .times(1),
+        );
+        let mut session = play(&mux, options(&camera_url(&server, 1))).await.unwrap();
+        server.send_packets(&format!("/cam/{leads_to}"), 1);
+        assert_eq!(next_of_mock(&mut session).await.0, leads_to, "{to}");
+    }
+    let (mux, server) = (mux(), server(1));
+    redirect(&server, 1, &camera_url(&server, 1));
+    refused(&mux, options(&camera_url(&server, 1))).await;
+    assert_eq!(server.view().count("DESCRIBE"), 2);
+}
+
+#[tokio::test]
+async fn f40_a_redirect_of_play_is_followed() {
+    let (mux, server) = (mux(), server(2));
+    let to = Reaction::redirect(&camera_url(&server, 2));
+    server.add_rule(Rule::new("PLAY", to).camera("/cam/1"));
+    let mut session = play(&mux, options(&camera_url(&server, 1))).await.unwrap();
+    server.send_packets("/cam/2", 1);
+    assert_eq!(next_of_mock(&mut session).await.0, 2);
+    let view = server.view();
+    assert!(
+        view.sessions.iter().all(|it| it.camera == "/cam/2"),
+        "{view:?}"
+    );
+}
+
 #[tokio::test]
 async fn f40_another_protocol_is_not_followed() {
     let (mux, server) = (mux(), server(1));

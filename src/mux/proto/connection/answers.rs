@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rtsp_types::Method;
+use url::Url;
 
 use super::{
     Connection, CoreSession, HealthCheck, SessionPhase,
@@ -78,7 +79,7 @@ impl Connection {
 
     fn on_foreign_answer(&mut self, now: Instant, code: u16, response: &Message) {
         self.on_unmatched(now);
-        if let Some(error) = failure_of(response).filter(|_| code >= 400) {
+        if let Some(error) = failure_of(response, None).filter(|_| code >= 400) {
             self.on_stray_error(now, error);
         }
     }
@@ -126,7 +127,13 @@ impl Connection {
             let is_gone = status_of(kind) == Some(SESSION_NOT_FOUND);
             matches!(answered.draft.purpose, Purpose::Parameters(_)) && !is_gone && code >= 300
         };
-        let failure = failure_of(response).filter(|kind| !may_be_cut || !is_over_limit(kind));
+        let session = answered
+            .draft
+            .session
+            .and_then(|key| self.sessions.get(&key));
+        let asked = session.map(|session| &session.config.url);
+        let failure = failure_of(response, asked);
+        let failure = failure.filter(|kind| !may_be_cut || !is_over_limit(kind));
         match failure.filter(|kind| !is_of_user(kind)) {
             Some(kind) => self.on_failure(now, answered, kind),
             None => self.on_success(now, answered, response),
@@ -489,7 +496,7 @@ impl Connection {
         let Some(key) = answered.draft.session else {
             return;
         };
-        if failure_of(response).is_some() {
+        if failure_of(response, None).is_some() {
             return;
         }
         if let Ok((pair, _)) = granted_pair(response, asked) {
@@ -573,8 +580,8 @@ fn described(response: &Message, first: FirstAsked) -> Reply {
     }
 }
 
-/// Why an answer is a failure, if it is one.
-fn failure_of(response: &Message) -> Option<FailureKind> {
+/// Why an answer to a request of the session with the URL `asked` is a failure, if it is one.
+fn failure_of(response: &Message, asked: Option<&Url>) -> Option<FailureKind> {
     let (code, reason) = response.status()?;
     match &response.defect {
         Some(Defect::Limit(limit)) if code < 300 => {
@@ -589,7 +596,9 @@ fn failure_of(response: &Message) -> Option<FailureKind> {
         return None;
     }
     let location = response.headers.first("Location").filter(|_| code < 400);
-    if let Some((location, credentials)) = location.and_then(uri::parse_location) {
+    if let Some((location, credentials)) =
+        location.and_then(|location| uri::parse_location(location, asked))
+    {
         return Some(FailureKind::Redirect {
             code,
             location,

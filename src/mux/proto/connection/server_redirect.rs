@@ -110,7 +110,7 @@ impl Destination {
         if location.starts_with('/') {
             return Some(Self::Path(location.to_owned()));
         }
-        let (url, credentials) = uri::parse_location(location)?;
+        let (url, credentials) = uri::parse_location(location, None)?;
         Some(Self::Absolute(url, credentials.map(Box::new)))
     }
 

@@ -310,11 +310,17 @@ pub(crate) fn absolute_control(control: &str) -> Option<Url> {
     Some(named_uri(&url))
 }
 
-/// The target of a redirect: an absolute URL of any scheme without its userinfo, and the
-/// credentials in that userinfo, if they can be used.
-pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>)> {
-    let location = Some(location).filter(|it| is_harmless(it))?;
-    let mut url = parse(location.trim()).ok()?;
+/// The target of a redirect: a URL of any scheme without its userinfo, and the credentials in that
+/// userinfo, if they can be used. One that is relative is so to `asked`, as RFC 7826 and HTTP allow.
+pub(crate) fn parse_location(
+    location: &str,
+    asked: Option<&Url>,
+) -> Option<(Url, Option<Credentials>)> {
+    let location = Some(location.trim()).filter(|it| is_harmless(it) && !it.is_empty())?;
+    let mut url = match asked.filter(|_| !is_absolute(location)) {
+        Some(asked) => asked.join(location).ok()?,
+        None => parse(location).ok()?,
+    };
     let credentials = take_userinfo(&mut url).ok().flatten();
     url.has_host()
         .then(|| (with_plain_scheme(&url), credentials))
@@ -625,7 +631,7 @@ mod tests {
             ("rtspt://u@h/$", "rtsp://h/%24"),
             ("rtspsu://u@h/$", "rtsps://h/%24"),
         ] {
-            let (url, _) = parse_location(location).unwrap();
+            let (url, _) = parse_location(location, None).unwrap();
             assert_eq!(url.as_str(), target);
         }
     }

@@ -323,22 +323,17 @@ impl Setup {
         joining: Option<Joining>,
     ) -> Result<(), Error> {
         drop(joining);
-        let Some(attachment) = self.here.attachment.take() else {
+        let Some(attachment) = &self.here.attachment else {
             return Ok(());
         };
-        let handle = &attachment.handle;
-        let is_on_describe_only = self.is_on_describe_only(handle);
+        let is_on_describe_only = self.is_on_describe_only(&attachment.handle);
         self.note_describe_failure(&failure, is_on_describe_only);
-        if let FailureKind::Redirect {
-            location,
-            credentials,
-            ..
-        } = failure.kind
+        let failure = self.follow_if_redirected(failure)?;
+        let there = self.here.attachment.take();
+        if let Some((failure, there)) = failure.zip(there)
+            && !self.returns_from(&there.handle, &failure)
         {
-            self.introduce(handle.driver(), None);
-            self.follow(location, credentials.map(|lent| *lent))?;
-        } else if !self.returns_from(handle, &failure) {
-            self.recover(FailedStep::SetUp, handle, failure)?;
+            self.recover(FailedStep::SetUp, &there.handle, failure)?;
         }
         self.here.detach();
         Ok(())

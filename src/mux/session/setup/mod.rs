@@ -578,7 +578,9 @@ impl Setup {
             Completion::Playing(Ok(reply)) => self.on_playing(reply, joining),
             Completion::Playing(Err(failure)) => {
                 drop(joining);
-                self.recover_here(FailedStep::Play, failure)?;
+                if let Some(failure) = self.follow_if_redirected(failure)? {
+                    self.recover_here(FailedStep::Play, failure)?;
+                }
             }
             Completion::Canary(outcome) => self.on_canary(outcome),
         }

@@ -1,4 +1,4 @@
-//! Going where a DESCRIBE, or a session that plays, is redirected.
+//! Going where a DESCRIBE, a PLAY, or a session that plays, is redirected.
 //!
 //! The user's credentials are for the server that the user named, and for other ports of that host as it
 //! was named: a recorder hands streams out at a second port. There they are used by Digest of the realm
@@ -13,7 +13,7 @@ use crate::mux::{
     connection_pool::CheckoutRequest,
     error::{Error, ErrorKind},
     ids::ConnectionId,
-    proto::{Credentials, Redirect, wire::redacted},
+    proto::{Credentials, Failure, FailureKind, Redirect, wire::redacted},
     server_key::is_secure,
 };
 
@@ -21,7 +21,26 @@ use crate::mux::{
 const MAX_REDIRECTS: usize = 5;
 
 impl Setup {
-    /// Turns to where a DESCRIBE was redirected (fault F40).
+    /// Turns to where a request of the session was redirected (fault F40). Gives back any other failure.
+    pub(super) fn follow_if_redirected(
+        &mut self,
+        failure: Failure,
+    ) -> Result<Option<Failure>, Error> {
+        let FailureKind::Redirect {
+            location,
+            credentials,
+            ..
+        } = failure.kind
+        else {
+            return Ok(Some(failure));
+        };
+        if let Some(attachment) = &self.here.attachment {
+            self.introduce(attachment.driver(), None);
+        }
+        self.follow(location, credentials.map(|lent| *lent))?;
+        Ok(None)
+    }
+
     pub(super) fn follow(
         &mut self,
         location: Url,
@@ -33,6 +52,8 @@ impl Setup {
             let why = "redirected from TLS to a connection in clear text".to_owned();
             return Err(refuse(why).of_camera(&from));
         }
+        // A server may send a session to where it is, once: rtspsrc asks again there as well.
+        let may_repeat = location == self.target.url;
         self.target
             .redirected
             .push(std::mem::replace(&mut self.target.url, location));
@@ -41,7 +62,9 @@ impl Setup {
             return Err(refuse(format!("more than {MAX_REDIRECTS} redirects")).of_camera(&from));
         }
         let is_lent = credentials.is_some();
-        if self.target.redirected.contains(&self.target.url) && !is_lent {
+        let there = |url: &&Url| **url == self.target.url;
+        let visits = self.target.redirected.iter().filter(there).count();
+        if visits > usize::from(may_repeat) && !is_lent {
             return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
         }
         let checkout = self.request_after_redirect(credentials).map_err(|error| {
