@@ -350,3 +350,21 @@ async fn the_check_of_a_description_ends_no_session_at_a_relay_that_unpublishes(
         assert!(server.accepted() <= 2);
     }
 }
+
+/// A guess: the same, and it describes each camera of a connection as the first one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_of_a_description_costs_no_camera_at_a_relay_that_unpublishes_and_does_not_share()
+{
+    for cameras in [2, 4] {
+        let server = MockServer::builder()
+            .cameras(cameras)
+            .behaviour(Behaviour::LatchesFirst)
+            .behaviour(Behaviour::UnpublishesUnplayed)
+            .start();
+        let mut sessions = play_all(&mux(), &server, cameras, &Pooling::default()).await;
+        assert_own_media(&server, &mut sessions).await;
+        assert_eq!(server.accepted(), cameras as usize);
+        // Each on the first connection, where all but one are described as the first one, and on its own.
+        assert_eq!(server.view().count("DESCRIBE"), 2 * cameras as usize - 1);
+    }
+}

@@ -16,6 +16,7 @@ use crate::mux::{
     driver::{Command, DriverHandle, NewSession, SessionGuard},
     ids::ConnectionId,
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
+    release::ReleaseGuard,
 };
 
 /// One session on one connection. When it is dropped, the session is released: its TEARDOWN goes out,
@@ -39,9 +40,22 @@ impl Attachment {
         overflow: OverflowPolicy,
         monitor: &SessionMonitor,
     ) -> Result<Self, (ConnectionHandle, Failure)> {
+        let opened = Self::open_aside(handle, config, overflow, monitor.release_guard()).await;
+        if let Ok(attachment) = &opened {
+            monitor.set_location(attachment.seat(Vec::new()));
+        }
+        opened
+    }
+
+    /// The same, for a session that is on another connection and may come to this one.
+    pub(crate) async fn open_aside(
+        handle: ConnectionHandle,
+        config: SessionConfig,
+        overflow: OverflowPolicy,
+        release: ReleaseGuard,
+    ) -> Result<Self, (ConnectionHandle, Failure)> {
         let driver = handle.driver();
         let (producer, consumer) = delivery(Arc::clone(&driver.budget), overflow);
-        let release = monitor.release_guard();
         let opened = driver.ask(|opened| {
             Command::Open(NewSession {
                 config,
@@ -54,16 +68,12 @@ impl Attachment {
             .await
             .unwrap_or_else(|_| Err(FailureKind::ConnectionLost(driver.close_reason())));
         match result {
-            Ok(session_guard) => {
-                let attachment = Self {
-                    session_guard,
-                    consumer,
-                    handle,
-                    suspected: None,
-                };
-                monitor.set_location(attachment.seat(Vec::new()));
-                Ok(attachment)
-            }
+            Ok(session_guard) => Ok(Self {
+                session_guard,
+                consumer,
+                handle,
+                suspected: None,
+            }),
             // A session that could not be opened was going to be described.
             Err(kind) => Err((
                 handle,

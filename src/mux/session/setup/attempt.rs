@@ -160,13 +160,21 @@ impl AtServer {
     }
 }
 
+/// A session that was described on a connection of its own, beside the one on which it is in doubt.
+pub(super) struct DescribedAlone {
+    pub(super) attachment: Attachment,
+    pub(super) reply: Reply,
+    /// Of the DESCRIBE.
+    pub(super) joining: Joining,
+}
+
 /// The answer to what a session has under way.
 pub(super) enum Completion {
     Connected(Result<ConnectionHandle, Error>),
     Opened(Result<Attachment, (ConnectionHandle, Failure)>),
     Described(Result<Reply, Failure>),
     /// How the URI is described on a fresh connection; none if that was not found out in time.
-    Checked(Option<Account>),
+    Checked(Option<DescribedAlone>),
     /// None: it stays where it was described.
     Rejoined(Option<ConnectionHandle>),
     SetUp(Result<StreamsSetUp, SetUpFailure>),

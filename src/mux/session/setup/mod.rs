@@ -565,7 +565,7 @@ impl Setup {
             }
             Completion::Described(Ok(reply)) => self.on_described(reply, joining)?,
             Completion::Described(Err(failure)) => self.on_describe_failed(failure, joining)?,
-            Completion::Checked(alone) => self.on_checked(alone),
+            Completion::Checked(alone) => self.on_checked(alone)?,
             Completion::Rejoined(handle) => {
                 self.here.attempt.has_rejoined = true;
                 return Ok(handle.map_or_else(Work::none, |handle| self.open(handle)));

@@ -289,7 +289,7 @@ impl Setup {
         let is_on_describe_only = self.is_on_describe_only(&attachment.handle);
         let first = first_asked(&reply);
         let is_bare = has_no_base(&reply);
-        let presentation = match self.described(reply) {
+        let presentation = match self.described(&reply) {
             Ok(presentation) => presentation,
             Err(why) => {
                 self.pool
@@ -330,7 +330,7 @@ impl Setup {
     }
 
     /// The description in an answer, with the backchannels that the session is to have.
-    fn described(&self, reply: Reply) -> Result<Presentation, String> {
+    fn described(&self, reply: &Reply) -> Result<Presentation, String> {
         let presentation = described_presentation(&self.target.url, reply)?;
         Ok(match self.options.backchannel {
             true => presentation.with_backchannels(),
@@ -387,7 +387,7 @@ impl Setup {
         if let Some(described) = &mut self.here.attempt.described {
             described.is_first = first_asked(&reply) == FirstAsked::Own;
         }
-        let fresh = self.described(reply);
+        let fresh = self.described(&reply);
         let fresh = fresh.map_err(|why| self.unusable(&why))?;
         if let Some(attachment) = &self.here.attachment {
             self.introduce(attachment.driver(), Some(&fresh));
@@ -462,7 +462,7 @@ impl Setup {
 /// # Errors
 ///
 /// Why it is of no use.
-pub(super) fn described_presentation(url: &Url, reply: Reply) -> Result<Presentation, String> {
+pub(super) fn described_presentation(url: &Url, reply: &Reply) -> Result<Presentation, String> {
     let Reply::Described {
         sdp,
         content_base,
@@ -473,7 +473,7 @@ pub(super) fn described_presentation(url: &Url, reply: Reply) -> Result<Presenta
         return Err("the answer is not one to DESCRIBE".to_owned());
     };
     let base = presentation_base(url, content_base.as_deref(), content_location.as_deref());
-    parse_presentation(sdp, base).map_err(|error| error.to_string())
+    parse_presentation(sdp.clone(), base).map_err(|error| error.to_string())
 }
 
 /// What the connection on which this was answered had been asked for first.

@@ -8,7 +8,7 @@
 //!
 //! A session whose description may be that of another URI does not play where it was described before
 //! its URI was described once on a fresh connection. One session does that for all of the server's, with
-//! a single DESCRIBE on a connection that is closed again.
+//! a single DESCRIBE on a connection that is closed again, unless the session plays there.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ use url::Url;
 
 use super::{
     Setup,
-    attempt::{CanaryOutcome, Completion, Work},
+    attempt::{CanaryOutcome, Completion, DescribedAlone, Work},
     requests::{described_presentation, setup_request},
 };
 use crate::mux::{
@@ -27,6 +27,7 @@ use crate::mux::{
     config::OverflowPolicy,
     connection_pool::{CheckoutRequest, ConnectionHandle, ConnectionPool, Looked},
     driver::DriverHandle,
+    error::Error,
     ids::ConnectionId,
     policy::{
         failover::{FailedStep, FailureContext, evidence},
@@ -238,14 +239,28 @@ impl Setup {
     /// Describes the URI on a fresh connection, until then.
     pub(super) fn check_description(&self, until: Instant) -> Work {
         let there = self.here.attachment.as_ref().map(Attachment::connection);
-        let (pool, url) = (self.pool.clone(), self.target.url.clone());
+        let pool = self.pool.clone();
         let checkout = self.check_request();
+        let config = SessionConfig {
+            url: self.target.url.clone(),
+            keep_alive: self.options.keep_alive,
+        };
+        let (overflow, release) = (self.options.overflow, self.monitor.release_guard());
         Work::new(Operation::CheckDescription, async move {
             let describing = async {
+                let uri = checkout.presentation();
                 let handle = pool.fulfil(checkout).await.ok()?;
                 let there = there.unwrap_or(ConnectionId(0));
                 tracing::debug!("{there}/-: described once more on {}", handle.driver().id);
-                describe_on(handle, url).await
+                let opened = Attachment::open_aside(handle, config, overflow, release).await;
+                let attachment = opened.ok()?;
+                let joining = pool.joining(attachment.connection(), uri);
+                let reply = attachment.request(SessionRequest::Describe).await.ok()?;
+                Some(DescribedAlone {
+                    attachment,
+                    reply,
+                    joining,
+                })
             };
             let limit = until.saturating_duration_since(clock::now());
             Completion::Checked(match pool.runtime() {
@@ -258,19 +273,49 @@ impl Setup {
         })
     }
 
-    /// The URI was described on a fresh connection, or not in time.
-    pub(super) fn on_checked(&mut self, alone: Option<Account>) {
+    /// The URI was described on a fresh connection, or not in time. Where it was described as another
+    /// presentation the session plays there: it would be described once more on the next connection, and
+    /// a relay may end a stream that was described on a connection which closes before PLAY.
+    pub(super) fn on_checked(&mut self, alone: Option<DescribedAlone>) -> Result<(), Error> {
         let in_company = self.here.presentation.as_ref().map(Account::of);
         let now = clock::now();
-        self.learn(|sharing| match alone {
-            Some(_) => sharing.on_described_twice(now, alone == in_company),
+        let account = alone.as_ref().and_then(|alone| {
+            let presentation = described_presentation(&self.target.url, &alone.reply);
+            Some(Account::of(&presentation.ok()?))
+        });
+        let is_same = account.as_ref().map(|_| account == in_company);
+        self.learn(|sharing| match is_same {
+            Some(is_same) => sharing.on_described_twice(now, is_same),
             None => sharing.on_description_check_failed(now),
         });
         self.here.check = None;
+        match alone {
+            Some(alone) if is_same == Some(false) && self.is_tried() => self.play_alone(alone),
+            _ => Ok(()),
+        }
     }
 
-    /// A connection that is made for the check and closed behind it: beyond the limit, except with
-    /// `multiplex=always`, where all connections stay within it.
+    /// The session goes on where it was described alone.
+    fn play_alone(&mut self, alone: DescribedAlone) -> Result<(), Error> {
+        self.here.detach();
+        self.checkout.isolation = Isolation::Dedicated;
+        let attachment = alone.attachment;
+        tracing::info!(
+            "{}/{}: plays alone",
+            attachment.connection(),
+            attachment.key()
+        );
+        self.monitor.set_location(attachment.seat(Vec::new()));
+        if let Some(patience) = self.options.answer_timeout {
+            attachment.set_patience(patience);
+        }
+        self.here.attach(attachment);
+        self.here.attempt.stage = SetupStage::Placed;
+        self.on_described(alone.reply, Some(alone.joining))
+    }
+
+    /// A connection that is made for the check, and closed behind it unless the session plays there: beyond
+    /// the limit, except with `multiplex=always`, where all connections stay within it.
     fn check_request(&self) -> CheckoutRequest {
         let mut checkout = self.checkout.clone();
         checkout.needs_describe = true;
@@ -356,7 +401,7 @@ async fn is_told_apart(
 async fn describe_on(handle: ConnectionHandle, url: Url) -> Option<Account> {
     let opened = open_unwatched(handle, &url).await;
     let reply = opened.ok()?.request(SessionRequest::Describe).await.ok()?;
-    let presentation = described_presentation(&url, reply).ok()?;
+    let presentation = described_presentation(&url, &reply).ok()?;
     Some(Account::of(&presentation))
 }
 
