@@ -114,7 +114,9 @@ fn with_odd_schemes() -> Vec<Kind> {
 /// A SETUP that is refused once, of each stream.
 fn with_refusals() -> Vec<Kind> {
     let mut kinds = Vec::new();
-    for status in [400, 403, 404, 406, 451, 454, 455, 459, 460, 500, 501, 551] {
+    for status in [
+        400, 403, 404, 406, 451, 453, 454, 455, 459, 460, 500, 501, 503, 551,
+    ] {
         for stream in 0..2 {
             let rule =
                 Rule::new("SETUP", Reaction::status(status)).control(&format!("stream={stream}"));

@@ -46,7 +46,8 @@ fn granted(reply: Reply) -> Option<StreamGrant> {
 }
 
 /// The streams one by one until one is granted, because its answer brings the session id; then the
-/// others at once. Where the description is from memory it is asked for as well. `may_help_elsewhere`
+/// others at once. A stream that the server had no room for is asked for once more behind them: it has room
+/// for the session. Where the description is from memory it is asked for as well. `may_help_elsewhere`
 /// tells whether another connection may help against the failure of a session's first SETUP; where none
 /// does, the failure is that stream's own.
 fn set_up<F: Fn(&FailureKind) -> bool + Send + Sync>(
@@ -64,6 +65,7 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send + Sync>(
         Some((*stream, (setup_request(presentation, *stream)?, other)))
     });
     let requests: Vec<_> = requests.collect();
+    let mut once_more = requests.clone();
     let mut requests = requests.into_iter();
     // In the same round trip, and before it: gst-rtsp-server keeps a medium that it has described
     // for the SETUP that comes next, and would make another one for a DESCRIBE behind it.
@@ -114,6 +116,16 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send + Sync>(
                 Ok((reply, control)) => done.on_reply(stream, reply, control),
                 Err(failure) if is_of_stream_alone(&failure) => failed.push((stream, failure)),
                 Err(failure) => return Err(later(failure, Some(stream))),
+            }
+        }
+        once_more.retain(|(stream, _)| {
+            let mut failed = failed.iter();
+            failed.any(|(it, failure)| it == stream && is_temporary(failure))
+        });
+        for (stream, (request, _)) in once_more {
+            if let Ok(reply) = requester.send(request).reply().await {
+                failed.retain(|(it, _)| *it != stream);
+                done.on_reply(stream, reply, None);
             }
         }
         let id = requester.connection();
@@ -199,6 +211,17 @@ async fn reply_to_setup(
         }
     }
     Err(refused)
+}
+
+/// Whether a SETUP may be granted a moment later.
+fn is_temporary(failure: &Failure) -> bool {
+    matches!(
+        failure.kind,
+        FailureKind::Status {
+            code: 453 | 503,
+            ..
+        }
+    )
 }
 
 /// Whether a refusal of SETUP may mean its URI, whatever it says, and not the user, the transport or the
