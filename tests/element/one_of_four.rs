@@ -26,7 +26,7 @@ use crate::support::rtsp::{Frame, Response, RtpPacket, rtcp_bye};
 use crate::tls::TextFile;
 use crate::tls_front::{Terms, TlsFront};
 
-/// The odd one; 1 to 3 are its neighbours.
+/// The odd one; 1 to 3 are its neighbours, and 5 to 16 where it is one of sixteen.
 const ODD: u32 = 4;
 const PATH: &str = "/cam/4";
 
@@ -46,6 +46,8 @@ struct Kind {
     hosts: [&'static str; 2],
     rules: Vec<Rule>,
     properties: &'static str,
+    /// Cameras beside it.
+    neighbours: u32,
     /// Sends its media. Gives how many pictures come out.
     send: fn(&Scene) -> usize,
     /// A WARNING says this.
@@ -61,6 +63,7 @@ impl Kind {
             hosts: [""; 2],
             rules: Vec::new(),
             properties: "",
+            neighbours: ODD - 1,
             send: |scene| {
                 scene.server.send_packets(PATH, u32::from(PICTURES));
                 usize::from(PICTURES)
@@ -90,6 +93,11 @@ impl Kind {
 
     fn properties(self, properties: &'static str) -> Self {
         Self { properties, ..self }
+    }
+
+    fn one_of_sixteen(self) -> Self {
+        let neighbours = 15;
+        Self { neighbours, ..self }
     }
 
     fn is_ipv6(&self) -> bool {
@@ -142,7 +150,7 @@ struct Scene {
     server: MockServer,
     _front: Option<TlsFront>,
     neighbours: Player,
-    seen: Vec<Arc<Seen>>,
+    seen: Vec<(u32, Arc<Seen>)>,
     odd: Player,
     picture: Arc<Seen>,
 }
@@ -155,6 +163,11 @@ impl Scene {
             .camera(PATH, kind.camera.clone().number(ODD))
             .family(Family::Gst)
             .behaviour(Behaviour::OmitSsrc);
+        let others = ODD + 1..=kind.neighbours + 1;
+        let builder = others.clone().fold(builder, |builder, number| {
+            builder.camera(&format!("/cam/{number}"), Camera::video().number(number))
+        });
+        let number = kind.neighbours as usize;
         let builder = (kind.server)(builder);
         let is_ipv6 = kind.is_ipv6();
         let server = match is_ipv6 {
@@ -186,10 +199,11 @@ impl Scene {
             let source = source(camera);
             format!("{source} ! fakesink name=sink{camera} sync=false async=false ")
         };
-        let neighbours = Player::playing(&(1..ODD).map(line).collect::<String>());
-        let seen = (1..ODD).map(|camera| neighbours.seen_by(&format!("sink{camera}")));
+        let cameras = (1..ODD).chain(others);
+        let neighbours = Player::playing(&cameras.clone().map(line).collect::<String>());
+        let seen = cameras.map(|camera| (camera, neighbours.seen_by(&format!("sink{camera}"))));
         let seen: Vec<_> = seen.collect();
-        assert!(server.wait_until(|view| view.playing() == 3, PATIENCE));
+        assert!(server.wait_until(|view| view.playing() == number, PATIENCE));
         assert_eq!(server.accepted(), 1);
         for rule in &kind.rules {
             server.add_rule(rule.clone());
@@ -212,7 +226,7 @@ impl Scene {
         assert!(
             scene
                 .server
-                .wait_until(|view| view.playing() == 4, PATIENCE)
+                .wait_until(|view| view.playing() == number + 1, PATIENCE)
         );
         scene
     }
@@ -240,7 +254,7 @@ impl Scene {
     /// The neighbours have lost nothing, and no camera has failed.
     fn check(&self, warning: Option<&str>) {
         self.server.send_packets_to_all(20);
-        for (camera, seen) in (1..).zip(&self.seen) {
+        for (camera, seen) in &self.seen {
             let buffers = seen.wait_for(20);
             let numbers: Vec<_> = buffers
                 .iter()
@@ -259,12 +273,12 @@ impl Scene {
         self.odd.assert_no_error();
         self.neighbours.assert_no_error();
         let view = self.server.view();
-        assert_eq!(view.playing(), 4);
+        assert_eq!(view.playing(), self.seen.len() + 1);
         // One to describe the odd camera on, and one that it may need of its own.
         assert!(view.accepted <= 3, "{} connections", view.accepted);
         let of_neighbours = view.sessions.iter().filter(|it| it.camera != PATH);
         assert!(of_neighbours.clone().all(|it| it.connection == 0));
-        assert_eq!(of_neighbours.count(), 3);
+        assert_eq!(of_neighbours.count(), self.seen.len());
     }
 }
 

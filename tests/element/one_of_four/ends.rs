@@ -62,9 +62,9 @@ impl Scene {
             })
         };
         assert!(self.server.wait_until(plays, PATIENCE));
-        let before: Vec<_> = self.seen.iter().map(|seen| seen.count()).collect();
+        let before: Vec<_> = self.seen.iter().map(|(_, seen)| seen.count()).collect();
         self.server.send_packets_to_all(5);
-        for (seen, before) in self.seen.iter().zip(before) {
+        for ((_, seen), before) in self.seen.iter().zip(before) {
             seen.wait_for(before + 5);
         }
         self.neighbours.assert_no_error();

@@ -1,7 +1,7 @@
 //! Answers whose heads are written in odd ways, of one of four cameras.
 
 use super::{Kind, PATH, PICTURE, SOUND, Tls, play_all};
-use crate::player::for_both_managers;
+use crate::player::{for_both_managers, use_manager};
 use crate::support::mock_server::{Behaviour, Reaction, Rule};
 use crate::support::rtsp::Response;
 
@@ -189,6 +189,28 @@ fn odd_heads_play_over_tls_as_well() {
     let tls = Tls::new("odd-heads-ca.pem");
     let kinds = [with_odd_line_ends(), with_octets(), with_odd_schemes()];
     for kind in kinds.into_iter().flatten() {
+        kind.play(Some(&tls));
+    }
+}
+
+/// Each second kind with what it has not been tried with above: TLS, rtpbin, and, every third of these, fifteen
+/// others.
+#[test]
+fn odd_heads_play_over_tls_with_rtpbin_as_one_of_sixteen() {
+    use_manager("rtpbin");
+    let tls = Tls::new("odd-heads-of-sixteen-ca.pem");
+    let kinds = [
+        with_refusals(),
+        with_odd_directions(),
+        with_octets(),
+        with_odd_schemes(),
+        with_odd_line_ends(),
+    ];
+    for (at, kind) in kinds.into_iter().flatten().step_by(2).enumerate() {
+        let kind = match at % 3 {
+            0 => kind.one_of_sixteen(),
+            _ => kind,
+        };
         kind.play(Some(&tls));
     }
 }
