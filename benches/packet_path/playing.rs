@@ -33,6 +33,7 @@ fn set_up(connection: &mut Connection, session: u8, now: Instant) {
         .open_session(SessionConfig {
             url: url.clone(),
             keep_alive: false,
+            block_size: None,
         })
         .expect("a session");
     let setup = SessionRequest::Setup {

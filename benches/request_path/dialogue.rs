@@ -59,6 +59,7 @@ impl Dialogue {
         let config = SessionConfig {
             url: self.url.clone(),
             keep_alive: true,
+            block_size: None,
         };
         let key = self.connection.open_session(config).expect("a session");
         let described = self.exchange(key, SessionRequest::Describe);

@@ -100,6 +100,7 @@ impl Subject {
             let config = SessionConfig {
                 url,
                 keep_alive: true,
+                block_size: None,
             };
             let Ok(session) = self.connection.open_session(config) else {
                 return;

@@ -56,6 +56,9 @@ pub struct SessionOptions {
     pub pooling: Pooling,
     /// What happens to packets that are not taken in time.
     pub overflow: OverflowPolicy,
+    /// The size of packets that SETUP asks for, in bytes (`Blocksize`, RFC 2326 12.7). Servers may
+    /// pass it over. `None`: SETUP asks for none.
+    pub block_size: Option<u32>,
 }
 
 impl SessionOptions {
@@ -83,6 +86,7 @@ impl SessionOptions {
             backchannel: false,
             pooling: Pooling::default(),
             overflow: OverflowPolicy::default(),
+            block_size: None,
         };
         match options.connection_key() {
             Ok(_) => Ok(options),
@@ -111,6 +115,7 @@ impl SessionOptions {
             answer_timeout: _,
             pooling: _,
             overflow: _,
+            block_size: _,
         } = self;
         let agent = user_agent.as_deref().unwrap_or_default();
         if agent.contains(char::is_control) {
@@ -169,6 +174,7 @@ impl fmt::Debug for SessionOptions {
             .field("backchannel", &self.backchannel)
             .field("pooling", &self.pooling)
             .field("overflow", &self.overflow)
+            .field("block_size", &self.block_size)
             .finish()
     }
 }

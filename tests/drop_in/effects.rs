@@ -20,6 +20,7 @@ behaviours! {
     the_transport_that_is_asked_for
     headers_of_describe
     headers_of_play
+    the_block_size_that_is_asked_for
     the_uris_of_requests
     a_query_in_the_location_reaches_the_server
     no_tcp_timeout_while_media_comes
@@ -51,6 +52,14 @@ fn the_user_agent(stage: &Stage) {
     show.buffers(1, 3);
     for method in ["DESCRIBE", "SETUP", "PLAY"] {
         stage.note(method, header(stage, method, "User-Agent"));
+    }
+}
+
+fn the_block_size_that_is_asked_for(stage: &Stage) {
+    let show = stage.play("h264", &[("rtp-blocksize", "1200")]);
+    show.buffers(1, 3);
+    for method in ["DESCRIBE", "SETUP", "PLAY"] {
+        stage.note(method, header(stage, method, "Blocksize"));
     }
 }
 

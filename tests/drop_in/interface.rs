@@ -357,7 +357,9 @@ fn bounds_are_kept(stage: &Stage) {
     for spec in compared(&element) {
         let extreme = match spec.value_type() {
             glib::Type::U64 if spec.name() != "connection-speed" => u64::MAX.to_value(),
-            glib::Type::U32 if spec.name() != "retry" => u32::MAX.to_value(),
+            glib::Type::U32 if !["retry", "rtp-blocksize"].contains(&spec.name()) => {
+                u32::MAX.to_value()
+            }
             glib::Type::I64 => i64::MAX.to_value(),
             _ => continue,
         };

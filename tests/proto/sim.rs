@@ -135,8 +135,11 @@ impl Sim {
     pub(crate) fn try_open(&mut self, url: &str) -> Result<SessionKey, FailureKind> {
         let url = Url::parse(url).expect("a URL");
         let keep_alive = true;
-        self.connection
-            .open_session(SessionConfig { url, keep_alive })
+        self.connection.open_session(SessionConfig {
+            url,
+            keep_alive,
+            block_size: None,
+        })
     }
 
     pub(crate) fn request(&mut self, session: SessionKey, request: SessionRequest) -> RequestId {

@@ -38,6 +38,8 @@ pub struct SessionConfig {
     /// True if the core sends keep-alives; without them the server ends the session after its
     /// timeout.
     pub keep_alive: bool,
+    /// The size of packets that each SETUP asks for (`Blocksize`, RFC 2326 12.7).
+    pub block_size: Option<u32>,
 }
 
 impl fmt::Debug for SessionConfig {
@@ -45,6 +47,7 @@ impl fmt::Debug for SessionConfig {
         f.debug_struct("SessionConfig")
             .field("url", &redacted(&self.url))
             .field("keep_alive", &self.keep_alive)
+            .field("block_size", &self.block_size)
             .finish()
     }
 }

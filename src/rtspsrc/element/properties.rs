@@ -416,6 +416,12 @@ settings! {
     "port-range" text port_range: Option<String> = None,
         "Port range", "Without effect, it concerns UDP: client port range";
     "multicast-iface" text multicast_iface: Option<String> = None,
+    "rtp-blocksize" ParamSpecUInt rtp_blocksize: u32 = 0,
+        "RTP Blocksize", "RTP package size to suggest to server (0 = disabled)",
+        [.maximum(0x10000)];
+    "tcp-timestamp" ParamSpecBoolean tcp_timestamp: bool = false,
+        "TCP Timestamp",
+        "Timestamp RTP packets with receive times, with manager=rtpbin; the light manager follows them without that";
         "Multicast Interface", "Without effect, it concerns UDP";
     "proxy" text proxy: Option<String> = None,
         "Proxy", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there; reads back as *** once it is set",

@@ -78,6 +78,7 @@ impl Settings {
             latency_ms: self.latency_ms,
             sends_reports: self.do_rtcp,
             probation: self.probation,
+            stamps_each_packet: self.tcp_timestamp,
             rtpbin: self.for_rtpbin(),
         }
     }
@@ -119,6 +120,7 @@ impl Settings {
                 "overflow-policy=block holds up the whole connection: it needs enable-connection-pooling=false or multiplex=never",
             ));
         }
+        options.block_size = (self.rtp_blocksize > 0).then_some(self.rtp_blocksize);
         options.backchannel = self.backchannel == Backchannel::Onvif;
         options.tls = self.tls_options()?;
         options.user_agent = Some(self.sent_user_agent());

@@ -58,6 +58,8 @@ pub(crate) struct ManagerSettings {
     pub(crate) sends_reports: bool,
     /// Packets in order until rtpbin accepts a source.
     pub(crate) probation: u32,
+    /// rtpbin gets each packet with the time of its arrival, and not only the first one of a source.
+    pub(crate) stamps_each_packet: bool,
     /// Properties of rtpbin: name and value, as text.
     pub(crate) rtpbin: Vec<(&'static str, String)>,
 }

@@ -371,6 +371,7 @@ impl Connection {
         draft.auth = trail;
         let (value, answered) = authorization.map(|it| (it.value, it.answered)).unzip();
         let session = draft.session.and_then(|key| self.sessions.get_mut(&key));
+        let block_size = session.as_ref().and_then(|it| it.config.block_size);
         let (session_id, is_first_play) = match session {
             None if let Purpose::Undo { id } = &draft.purpose => (Some(id.clone()), false),
             Some(session) => {
@@ -409,6 +410,9 @@ impl Connection {
                 let (profile, rtcp) = (profile.name(), asked | 1);
                 let transport = format!("RTP/{profile}/TCP;unicast;interleaved={asked}-{rtcp}");
                 writer.header("Transport", &transport);
+                if let Some(size) = block_size {
+                    writer.header("Blocksize", &size.to_string());
+                }
             }
             // After PAUSE, PLAY without a range resumes (RFC 2326 10.5).
             Purpose::Play(PlayRange::Start) if is_first_play => {

@@ -352,6 +352,7 @@ mod tests {
         let config = SessionConfig {
             url: Url::parse("rtsp://nvr/1").unwrap(),
             keep_alive: true,
+            block_size: None,
         };
         let mut session = CoreSession::new(key, config, Duration::from_secs(60));
         session.id = Some("1".to_owned());

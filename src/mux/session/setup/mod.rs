@@ -592,6 +592,7 @@ impl Setup {
         let config = SessionConfig {
             url: self.target.url.clone(),
             keep_alive: self.options.keep_alive,
+            block_size: self.options.block_size,
         };
         let (overflow, monitor) = (self.options.overflow, self.monitor.clone());
         let patience = self.options.answer_timeout;

@@ -413,6 +413,7 @@ async fn open_unwatched(
     let config = SessionConfig {
         url: url.clone(),
         keep_alive: false,
+        block_size: None,
     };
     Attachment::open(
         handle,

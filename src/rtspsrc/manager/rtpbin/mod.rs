@@ -374,12 +374,17 @@ impl Manager for Rtpbin {
             .is_some_and(|pad| pad.push_event(event))
     }
 
-    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn push_rtp(
+        &self,
+        packet: Packet,
+        mut marks: Marks,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let Some(stream) = self.streams.get(packet.stream) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         stream.out.has_left.store(false, Ordering::Release);
         let shown = RtpHeader::of(&packet.payload);
+        marks.stamp |= self.settings.stamps_each_packet;
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || self.pads.first_time(&stream.out));
         stream.push(shown, buffer, || self.pads.now())
