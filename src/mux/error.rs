@@ -88,6 +88,8 @@ pub enum TlsFailure {
     NotYetValid,
     /// The certificate cannot be used, for another reason.
     Certificate,
+    /// The certificate is not the one whose fingerprint the options name.
+    OtherFingerprint,
     /// The peer does not speak TLS.
     NotTls,
     /// The server refuses the handshake, or supports no version or cipher that we support.

@@ -132,7 +132,10 @@ pub use self::{
         ConnectionHealth, ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats,
         StreamCount, StreamStats, WaitReason,
     },
-    tls::{CertificateChecks, InvalidTls, TlsOptions},
+    tls::{
+        CertificateChecks, ClientCertificate, InvalidTls, ServerCertificate, TlsDecisions,
+        TlsOptions,
+    },
 };
 
 #[cfg(feature = "plugin")]

@@ -3,6 +3,8 @@
 //! All of it is part of the [`ConnectionKey`](super::server_key::ConnectionKey): a session that wants
 //! the server's certificate checked must not end up on a connection where it was not.
 
+mod decisions;
+
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -14,6 +16,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
+use sha2::{Digest, Sha256};
+
+pub(super) use self::decisions::Decisions;
+pub use self::decisions::{ClientCertificate, ServerCertificate, TlsDecisions};
 
 /// How TLS connections are made, for `rtsps` URLs; without effect for others. Sessions share
 /// connections only if their options are equal.
@@ -23,6 +29,8 @@ pub struct TlsOptions {
     pub checks: CertificateChecks,
     pub(super) authorities: Arc<[CertificateDer<'static>]>,
     pub(super) client: Option<Arc<ClientIdentity>>,
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) decisions: Option<Decisions>,
 }
 
 impl TlsOptions {
@@ -46,17 +54,34 @@ impl TlsOptions {
     /// Ed25519 in PKCS #8, RSA in PKCS #1 and ECDSA in SEC1 are; none with a passphrase), or it is
     /// not that of the certificate.
     pub fn with_client_certificate(mut self, chain: &[u8], key: &[u8]) -> Result<Self, InvalidTls> {
-        let chain = certificates(chain)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidTls::NoKey)?;
-        let provider = ring::default_provider();
-        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|error| {
-            match error {
-                rustls::Error::InconsistentKeys(_) => InvalidTls::OtherKey,
-                _ => InvalidTls::UnusableKey,
-            }
-        })?;
-        self.client = Some(Arc::new(ClientIdentity { chain, key }));
+        self.client = Some(Arc::new(ClientIdentity::from_pem(chain, key)?));
         Ok(self)
+    }
+
+    /// Trusts the certificate with this SHA-256 fingerprint, and no other one: the certificate itself is the
+    /// server's identity. Its names, its dates and its issuer do not count, nor do [`checks`](Self::checks).
+    /// For servers that made their certificate themselves, for names that they do not have.
+    ///
+    /// `text` is the fingerprint in hexadecimal digits, as `openssl x509 -fingerprint -sha256` and the error
+    /// about a certificate print it: with or without colons, blanks, and a name before `=`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTls::Fingerprint`].
+    pub fn with_fingerprint(mut self, text: &str) -> Result<Self, InvalidTls> {
+        self.fingerprint = Some(Fingerprint::parse(text)?);
+        Ok(self)
+    }
+
+    pub(super) fn has_decisions(&self) -> bool {
+        self.decisions.is_some()
+    }
+
+    /// Lets the application decide in each handshake.
+    #[must_use]
+    pub fn with_decisions(mut self, decisions: Arc<dyn TlsDecisions>) -> Self {
+        self.decisions = Some(Decisions(decisions));
+        self
     }
 }
 
@@ -67,6 +92,8 @@ impl fmt::Debug for TlsOptions {
             .field("checks", &self.checks)
             .field("authorities", &self.authorities.len())
             .field("client", &self.client.is_some())
+            .field("fingerprint", &self.fingerprint)
+            .field("decisions", &self.decisions.is_some())
             .finish()
     }
 }
@@ -118,10 +145,70 @@ pub(crate) struct ClientIdentity {
     pub(crate) key: PrivateKeyDer<'static>,
 }
 
+impl ClientIdentity {
+    fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, InvalidTls> {
+        let chain = certificates(chain)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidTls::NoKey)?;
+        let identity = Self { chain, key };
+        identity.certified().map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => InvalidTls::OtherKey,
+            _ => InvalidTls::UnusableKey,
+        })?;
+        Ok(identity)
+    }
+
+    /// As rustls shows it to a server.
+    pub(super) fn certified(&self) -> Result<CertifiedKey, rustls::Error> {
+        let provider = ring::default_provider();
+        CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
+    }
+}
+
 /// Equal identities have equal chains; the key is left out.
 impl Hash for ClientIdentity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.chain.hash(state);
+    }
+}
+
+/// The SHA-256 digest of a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
+        Self(Sha256::digest(certificate).into())
+    }
+
+    fn parse(text: &str) -> Result<Self, InvalidTls> {
+        let digits = text.rsplit('=').next().unwrap_or_default();
+        let is_digit = |it: &char| !matches!(it, ':' | ' ');
+        let digits: Option<Vec<u8>> = (digits.trim().chars().filter(is_digit))
+            .map(|it| it.to_digit(16).and_then(|it| u8::try_from(it).ok()))
+            .collect();
+        let digits = digits.filter(|digits| digits.len() == 64);
+        let digits = digits.ok_or(InvalidTls::Fingerprint)?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair.iter().fold(0, |sum, digit| sum << 4 | digit);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// As openssl prints it.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colons = std::iter::once("").chain(std::iter::repeat(":"));
+        colons
+            .zip(self.0)
+            .try_for_each(|(colon, byte)| write!(f, "{colon}{byte:02X}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -144,6 +231,9 @@ pub enum InvalidTls {
     /// The private key is not that of the certificate.
     #[error("the private key is not that of the certificate")]
     OtherKey,
+    /// It is not the SHA-256 fingerprint of a certificate.
+    #[error("it is no SHA-256 fingerprint: 64 hexadecimal digits, with or without colons")]
+    Fingerprint,
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
@@ -172,6 +262,34 @@ mod tests {
         TlsOptions::default().with_client_certificate(pem, pem)
     }
 
+    fn pinned(text: &str) -> Result<TlsOptions, InvalidTls> {
+        TlsOptions::default().with_fingerprint(text)
+    }
+
+    /// Not of size zero, so that each has an address of its own.
+    struct Decider(#[expect(dead_code, reason = "for its size")] u8);
+
+    impl TlsDecisions for Decider {}
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_printed() {
+        let bytes: Vec<String> = (0..32).map(|it| format!("{:02X}", it * 7)).collect();
+        let colons = bytes.join(":");
+        let options = pinned(&colons).unwrap();
+        assert_eq!(options.fingerprint.unwrap().to_string(), colons);
+        for same in [
+            bytes.concat(),
+            colons.to_lowercase(),
+            bytes.join(" "),
+            format!("sha256 Fingerprint={colons}\n"),
+        ] {
+            assert_eq!(pinned(&same).unwrap(), options, "{same}");
+        }
+        for none in ["", "=", "00", &colons[1..], &format!("{colons}:00"), "g"] {
+            assert_eq!(pinned(none), Err(InvalidTls::Fingerprint), "{none}");
+        }
+    }
+
     #[test]
     fn whatever_differs_makes_other_options() {
         let base = TlsOptions::default();
@@ -194,6 +312,10 @@ mod tests {
             trusting(&two),
             with_client(&one).unwrap(),
             with_client(&two).unwrap(),
+            pinned(&"0".repeat(64)).unwrap(),
+            pinned(&"1".repeat(64)).unwrap(),
+            base.clone().with_decisions(Arc::new(Decider(0))),
+            base.clone().with_decisions(Arc::new(Decider(0))),
         ];
         let count = all.len();
         assert_eq!(all.into_iter().collect::<HashSet<_>>().len(), count);

@@ -12,13 +12,7 @@ fn make(name: &str) -> gst::Element {
 }
 
 /// Properties of `rtspsrc` that are not there yet.
-const TO_COME: [&str; 5] = [
-    "rtp-blocksize",
-    "tcp-timestamp",
-    "client-managed-mikey",
-    "tls-database",
-    "tls-interaction",
-];
+const TO_COME: [&str; 1] = ["client-managed-mikey"];
 
 /// The limits of a number; `None` of anything else.
 fn limits(spec: &glib::ParamSpec) -> Option<[String; 2]> {

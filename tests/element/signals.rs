@@ -110,7 +110,8 @@ impl Source {
 }
 
 /// The signals that are there so far.
-const SIGNALS: [&str; 7] = [
+const SIGNALS: [&str; 8] = [
+    "accept-certificate",
     "on-sdp",
     "select-stream",
     "new-manager",

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::certificates::{Authority, Request};
+use crate::gst_server::GstServer;
 use crate::support::mock_server::{Camera, MockServer, Reaction, Rule};
 use crate::support::rtsp::Response;
 use crate::tool::Tool;
@@ -47,5 +49,41 @@ fn handlers_in_python_see_change_and_choose_as_with_rtspsrc() {
         };
         assert_eq!(lines.len(), expected.len(), "{element}: {printed}");
         assert_eq!(in_order(&lines), in_order(&expected), "{element}");
+    }
+}
+
+#[test]
+fn a_program_in_python_decides_about_certificates_as_with_rtspsrc() {
+    let authority = Authority::new();
+    let server = |request: &Request| {
+        let identity = authority.issue(request).pem();
+        GstServer::builder().tls(identity).start().unwrap()
+    };
+    let good = server(&Request::server(&["127.0.0.1"]));
+    let other = server(&Request::server(&["recorder.example"]));
+    let tool = Tool::with_plugin("certificates");
+    let file = tool.file("authority.pem");
+    std::fs::write(&file, authority.pem()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gst_launch/certificates.py");
+    for (server, what, expected) in [
+        (
+            &good,
+            "accept",
+            "accept-certificate True ['G_TLS_CERTIFICATE_UNKNOWN_CA']\nthe same True\npad\n",
+        ),
+        (
+            &good,
+            "refuse",
+            "accept-certificate True ['G_TLS_CERTIFICATE_UNKNOWN_CA']\nthe same True\nerror True\n",
+        ),
+        (&good, "database", "pad\n"),
+        (&other, "database", "error True\n"),
+    ] {
+        let [ours, theirs] = ["rtspmuxsrc", "rtspsrc"].map(|element| {
+            let file = file.to_str().unwrap();
+            tool.python(&script, &[element, &server.url(0), what, file])
+        });
+        assert_eq!(ours, expected, "{what}");
+        assert_eq!(theirs, expected, "{what}, rtspsrc");
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 
 #[path = "tls/certificates.rs"]
 mod certificates;
+#[path = "tls/decisions.rs"]
+mod decisions;
 #[cfg(feature = "plugin")]
 #[path = "tls/real_server.rs"]
 mod real_server;

@@ -67,6 +67,10 @@ pub(super) struct TlsClients(HashMap<TlsOptions, Arc<TlsClient>>);
 impl TlsClients {
     /// The one for these options.
     pub(super) fn client(&mut self, options: &TlsOptions) -> Arc<TlsClient> {
+        if options.has_decisions() {
+            // It keeps no tickets, and would keep what the application has in its decisions.
+            return Arc::new(TlsClient::new(options.clone()));
+        }
         if self.0.len() >= MOST_TLS_CLIENTS && !self.0.contains_key(options) {
             self.0.clear();
         }

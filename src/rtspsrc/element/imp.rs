@@ -23,6 +23,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use super::{
+    certificates::Decider,
     properties::{self, Settings},
     settings::{PLAYED, parse_location},
     signals, stats,
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     mux::{Intent, Mux, SessionOptions},
     rtspsrc::{
-        CAT, guard, lock,
+        CAT, guard, handlers, lock,
         manager::{self, Manager},
         messages::{self, FailureMessage, bus_queue, server},
         session::{
@@ -52,6 +53,9 @@ pub struct RtspMuxSrc {
     session: Mutex<Option<Arc<SessionControl>>>,
     /// Its seeks.
     seeking: Arc<Seeking>,
+    /// Asks the application in TLS handshakes. Another one for each start from NULL: what the application has
+    /// accepted serves no other element, and no other run.
+    decider: Mutex<Option<Arc<Decider>>>,
     /// From a context; `None`: that of the process.
     mux: Mutex<Option<Mux>>,
     /// No message of this element is posted any more.
@@ -92,8 +96,11 @@ impl ObjectImpl for RtspMuxSrc {
             if let Some(why) = without_effect {
                 gst::warning!(CAT, imp = self, "{} has no effect: {why}", spec.name());
             }
-            if matches!(spec.name(), "user-id" | "user-pw") {
-                self.change_credentials();
+            match spec.name() {
+                "user-id" | "user-pw" => self.change_credentials(),
+                // A connection that the one before has accepted is not used any more.
+                "tls-database" | "tls-interaction" => drop(lock(&self.decider).take()),
+                _ => {}
             }
         });
     }
@@ -158,6 +165,7 @@ impl ElementImpl for RtspMuxSrc {
         match transition {
             gst::StateChange::NullToReady => {
                 bus_queue::open(&self.obj());
+                put(&self.decider, None);
                 if lock(&self.mux).is_none() {
                     super::request(&self.obj());
                 }
@@ -283,7 +291,7 @@ impl RtspMuxSrc {
             return;
         };
         let settings = lock(&self.settings).clone();
-        match settings.session_options() {
+        match self.session_options(&settings) {
             // Those of another location are for the next start.
             Ok(options) if options.url != session.options.borrow().url => {}
             Ok(options) => drop(session.options.send_replace(options)),
@@ -313,6 +321,21 @@ impl RtspMuxSrc {
         }
     }
 
+    /// The options of the session, with what the application decides while it is set up.
+    fn session_options(&self, settings: &Settings) -> Result<SessionOptions, glib::Error> {
+        let mut options = settings.session_options()?;
+        let element = self.obj();
+        let is_asked = settings.tls_database.is_some()
+            || settings.tls_interaction.is_some()
+            || handlers::are_connected(&element, "accept-certificate");
+        if is_asked {
+            let mut decider = lock(&self.decider);
+            let decider = decider.get_or_insert_with(|| Arc::new(Decider::new(&element)));
+            options.tls = options.tls.with_decisions(decider.clone());
+        }
+        Ok(options)
+    }
+
     fn mux(&self) -> Mux {
         lock(&self.mux).clone().unwrap_or_else(super::global)
     }
@@ -321,7 +344,7 @@ impl RtspMuxSrc {
     /// first of them to PAUSED. Settings that cannot be used are reported in READY to PAUSED.
     fn announce(&self) {
         let settings = lock(&self.settings).clone();
-        let Ok(options) = settings.session_options() else {
+        let Ok(options) = self.session_options(&settings) else {
             return;
         };
         let mux = self.mux();
@@ -340,7 +363,7 @@ impl RtspMuxSrc {
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let element = self.obj();
         let settings = lock(&self.settings).clone();
-        let options = match settings.session_options() {
+        let options = match self.session_options(&settings) {
             Ok(options) => options,
             // As in `rtspsrc`, the state change succeeds.
             Err(invalid) if invalid.matches(gst::ResourceError::NotFound) => {

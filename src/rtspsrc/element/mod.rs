@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! backchannel      the signals that send sound to the camera
+//! certificates     asks the application about certificates
 //! imp              properties, URI, state changes; translates, decides nothing
 //! properties       the table of properties
 //! settings         their values -> the options of a session
@@ -22,6 +23,7 @@
 //! instead of loading the plugin file. If both copies are in one process, each registers the type. With a
 //! fixed name the second registration would panic, so the bindings may change the name.
 
+mod certificates;
 pub(crate) mod imp;
 pub(crate) mod log;
 pub(crate) mod properties;

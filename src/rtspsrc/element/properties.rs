@@ -20,6 +20,8 @@ use crate::{
     rtspsrc::{manager::ManagerChoice, nanoseconds},
 };
 
+use super::certificates::connection::Shared;
+
 /// GObject's enumeration has the values of the multiplexer's.
 macro_rules! mirrored {
     ($name:ident: $($value:ident),*) => {
@@ -245,8 +247,8 @@ macro_rules! shown {
     };
 }
 
-/// Makes [`Settings`] of the table below, and what reads, writes and specifies the properties, of which only
-/// `tcp-timeout` and `stats` are no rows of it.
+/// Makes [`Settings`] of the table below, and what reads, writes and specifies the properties, of which
+/// `tcp-timeout`, `stats`, and the two of objects are no rows of it.
 macro_rules! settings {
     ($(
         $name:literal $kind:ident $field:ident: $type:ty = $default:expr,
@@ -261,12 +263,20 @@ macro_rules! settings {
             pub(super) tcp_timeout_us: Option<u64>,
             /// Programs see the element as `rtspsrc`.
             pub(crate) is_shim: bool,
+            pub(crate) tls_database: Option<Shared<gio::TlsDatabase>>,
+            pub(crate) tls_interaction: Option<Shared<gio::TlsInteraction>>,
             $(pub(crate) $field: $type,)*
         }
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { tcp_timeout_us: None, is_shim: false, $($field: $default,)* }
+                Self {
+                    tcp_timeout_us: None,
+                    is_shim: false,
+                    tls_database: None,
+                    tls_interaction: None,
+                    $($field: $default,)*
+                }
             }
         }
 
@@ -275,6 +285,8 @@ macro_rules! settings {
             pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
                 match name {
                     "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
+                    "tls-database" => self.tls_database = get::<Option<_>>(value).map(Shared),
+                    "tls-interaction" => self.tls_interaction = get::<Option<_>>(value).map(Shared),
                     $($name => self.$field = get(value),)*
                     _ => return false,
                 }
@@ -285,6 +297,8 @@ macro_rules! settings {
             pub(crate) fn value(&self, name: &str) -> Option<glib::Value> {
                 Some(match name {
                     "tcp-timeout" => self.tcp_timeout_us().to_value(),
+                    "tls-database" => self.tls_database.as_ref().map(|it| &it.0).to_value(),
+                    "tls-interaction" => self.tls_interaction.as_ref().map(|it| &it.0).to_value(),
                     $($name => shown!(self.$field $(as $shown)?),)*
                     _ => return None,
                 })
@@ -304,6 +318,16 @@ macro_rules! settings {
                     .nick("TCP Timeout")
                     .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
                     .default_value(DEFAULT_TCP_TIMEOUT_US)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecObject::builder::<gio::TlsDatabase>("tls-database")
+                    .nick("TLS database")
+                    .blurb("TLS database with anchor certificate authorities used to validate the server certificate, in place of those of the system and of tls-ca-file")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecObject::builder::<gio::TlsInteraction>("tls-interaction")
+                    .nick("TLS interaction")
+                    .blurb("A GTlsInteraction object to prompt the user for password or certificate")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
@@ -392,6 +416,12 @@ settings! {
     "is-live" ParamSpecBoolean is_live: bool = true,
         "Is live",
         "Whether to act as a live source; if not, the element has a connection of its own, from which it reads what downstream takes";
+    "rtp-blocksize" ParamSpecUInt rtp_blocksize: u32 = 0,
+        "RTP Blocksize", "RTP package size to suggest to server (0 = disabled)",
+        [.maximum(0x10000)];
+    "tcp-timestamp" ParamSpecBoolean tcp_timestamp: bool = false,
+        "TCP Timestamp",
+        "Timestamp RTP packets with receive times, with manager=rtpbin; the light manager follows them without that";
     "sdes" Structure sdes: Option<gst::Structure> = None,
         "SDES", "The SDES items of this session, with manager=rtpbin";
     // Without effect over TCP; where a value may have been set in the belief that it has one, the log says so.
@@ -416,12 +446,6 @@ settings! {
     "port-range" text port_range: Option<String> = None,
         "Port range", "Without effect, it concerns UDP: client port range";
     "multicast-iface" text multicast_iface: Option<String> = None,
-    "rtp-blocksize" ParamSpecUInt rtp_blocksize: u32 = 0,
-        "RTP Blocksize", "RTP package size to suggest to server (0 = disabled)",
-        [.maximum(0x10000)];
-    "tcp-timestamp" ParamSpecBoolean tcp_timestamp: bool = false,
-        "TCP Timestamp",
-        "Timestamp RTP packets with receive times, with manager=rtpbin; the light manager follows them without that";
         "Multicast Interface", "Without effect, it concerns UDP";
     "proxy" text proxy: Option<String> = None,
         "Proxy", "Without effect: there is no HTTP tunnelling, for which rtspsrc is there; reads back as *** once it is set",
@@ -451,6 +475,9 @@ settings! {
     "tls-client-certificate" text tls_client_certificate: Option<String> = None,
         "TLS client certificate",
         "PEM file with certificate and private key, for servers that ask for a certificate";
+    "tls-fingerprint" text tls_fingerprint: Option<String> = None,
+        "TLS fingerprint",
+        "SHA-256 fingerprint of the server's certificate, in hexadecimal digits: that certificate is trusted, whatever is in it, and no other one. The error about a certificate prints it";
     "enable-connection-pooling" ParamSpecBoolean pooling: bool = mux::Pooling::default().enable_connection_pooling,
         "Enable connection pooling",
         "Share connections to the server with other elements; false: a connection of its own";

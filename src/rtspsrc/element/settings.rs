@@ -168,6 +168,10 @@ impl Settings {
                 options.with_client_certificate(pem, pem)
             })?;
         }
+        if let Some(text) = &self.tls_fingerprint {
+            let invalid = |why| bad_setting(format_args!("tls-fingerprint: {why}"));
+            options = options.with_fingerprint(text).map_err(invalid)?;
+        }
         Ok(options)
     }
 

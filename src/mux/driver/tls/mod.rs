@@ -4,6 +4,7 @@
 //! adapter that has buffers and wakers of its own: the driver uses a TLS stream with the same calls
 //! as a socket.
 
+mod asking;
 mod verifier;
 
 use std::{
@@ -20,7 +21,10 @@ use bytes::{Buf, BufMut, BytesMut};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring, pki_types::ServerName};
 use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
-use self::verifier::{Breakdown, Verifier};
+use self::{
+    asking::{ANSWER_LIMIT, Asking},
+    verifier::{Breakdown, Verifier},
+};
 use super::socket::write_out;
 use crate::mux::{
     error::{Error, ErrorKind},
@@ -56,9 +60,10 @@ impl TlsStream {
     async fn handshake(
         socket: Box<dyn Wire>,
         mut session: ClientConnection,
+        asking: Option<&Asking>,
     ) -> Result<Self, Breakdown> {
         session.set_buffer_limit(Some(RECORD));
-        let mut stream = Self {
+        let stream = Self {
             socket,
             session,
             ciphertext: BytesMut::new(),
@@ -66,7 +71,7 @@ impl TlsStream {
             plaintext: 0,
             is_closed: false,
         };
-        let outcome = stream.shake_hands().await;
+        let (mut stream, outcome) = stream.shake_hands(asking).await?;
         // The client's last flight: its Finished message, or the alert that says why the handshake
         // failed.
         let flushed = stream.flush();
@@ -75,19 +80,32 @@ impl TlsStream {
         Ok(stream)
     }
 
-    async fn shake_hands(&mut self) -> Result<(), Breakdown> {
+    /// The second result is the handshake's. Where the application decides, what the server sends is
+    /// processed on a thread of its own.
+    async fn shake_hands(
+        mut self,
+        asking: Option<&Asking>,
+    ) -> Result<(Self, Result<(), Breakdown>), Breakdown> {
         while self.session.is_handshaking() {
             self.flush()?;
             let has_debt = self.has_debt();
             poll_fn(|context| self.socket.poll_ready(context, true, has_debt)).await?;
-            match self.receive() {
-                Ok(()) if self.is_closed => return Err(Breakdown::Closed),
+            let received;
+            (self, received) = match asking {
+                None => {
+                    let received = self.receive();
+                    (self, received)
+                }
+                Some(asking) => asking.receive(self).await?,
+            };
+            match received {
+                Ok(()) if self.is_closed => return Ok((self, Err(Breakdown::Closed))),
                 Ok(()) => {}
                 Err(Breakdown::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) => return Ok((self, Err(error))),
             }
         }
-        Ok(())
+        Ok((self, Ok(())))
     }
 
     fn take_plaintext(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
@@ -216,7 +234,13 @@ impl Drop for TlsStream {
 pub(crate) struct TlsClient {
     options: TlsOptions,
     /// Built by the first handshake.
-    config: OnceCell<Arc<ClientConfig>>,
+    config: OnceCell<TlsConfig>,
+}
+
+/// What handshakes go by.
+struct TlsConfig {
+    shared: Arc<ClientConfig>,
+    verifier: Arc<Verifier>,
 }
 
 impl TlsClient {
@@ -238,22 +262,28 @@ impl TlsClient {
     ) -> Result<TlsStream, Error> {
         let configuring = self.config.get_or_try_init(|| self.configure());
         let (socket, config) = tokio::try_join!(connecting, configuring)?;
+        let asking = (self.options.decisions.as_ref())
+            .map(|decisions| Asking::new(decisions.clone(), server, config));
+        let limit = limit + asking.as_ref().map_or(Duration::ZERO, |_| ANSWER_LIMIT);
         let securing = async {
             let name = name_of(server).ok_or(Breakdown::NoName)?;
+            let config = asking.as_ref().map_or(&config.shared, Asking::config);
             let session = ClientConnection::new(Arc::clone(config), name)?;
-            let handshake = timeout(limit, TlsStream::handshake(socket, session));
+            let handshake = TlsStream::handshake(socket, session, asking.as_ref());
+            let handshake = timeout(limit, handshake);
             handshake.await.map_err(|_| Breakdown::TimedOut(limit))?
         };
         let secured = securing.await;
         secured.map_err(|breakdown| verifier::error(server, breakdown))
     }
 
-    async fn configure(&self) -> Result<Arc<ClientConfig>, Error> {
-        let roots = match self.options.checks.authority {
+    async fn configure(&self) -> Result<TlsConfig, Error> {
+        let needs_roots = self.options.checks.authority || self.options.has_decisions();
+        let roots = match needs_roots && self.options.fingerprint.is_none() {
             true => self.roots().await?,
             false => Arc::new(RootCertStore::empty()),
         };
-        self.config(roots).map(Arc::new).map_err(|error| {
+        self.config(roots).map_err(|error| {
             let explanation = format!("the TLS options cannot be used: {error}");
             Error::new(ErrorKind::Options, explanation)
         })
@@ -269,24 +299,29 @@ impl TlsClient {
         Ok(Arc::new(roots))
     }
 
-    fn config(&self, roots: Arc<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+    fn config(&self, roots: Arc<RootCertStore>) -> Result<TlsConfig, rustls::Error> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier {
+        let verifier = Arc::new(Verifier {
             checks: self.options.checks,
             roots,
             trusted: self.options.authorities.to_vec(),
             algorithms: provider.signature_verification_algorithms,
-        };
+            fingerprint: self.options.fingerprint,
+        });
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        match &self.options.client {
+            .with_custom_certificate_verifier(verifier.clone());
+        let config = match &self.options.client {
             Some(client) => {
-                config.with_client_auth_cert(client.chain.clone(), client.key.clone_key())
+                config.with_client_auth_cert(client.chain.clone(), client.key.clone_key())?
             }
-            None => Ok(config.with_no_client_auth()),
-        }
+            None => config.with_no_client_auth(),
+        };
+        Ok(TlsConfig {
+            shared: Arc::new(config),
+            verifier,
+        })
     }
 }
 

@@ -153,7 +153,7 @@ fn connected(portion: usize) -> (TlsStream, TestWire) {
     })));
     let session = ClientConnection::new(Arc::new(client), "nvr".try_into().unwrap()).unwrap();
     let socket = Box::new(wire.clone());
-    let mut stream = run(TlsStream::handshake(socket, session)).unwrap();
+    let mut stream = run(TlsStream::handshake(socket, session, None)).unwrap();
     while wire.peer().session.is_handshaking() {
         stream.flush().unwrap();
     }

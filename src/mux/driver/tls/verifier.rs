@@ -3,7 +3,7 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
@@ -17,7 +17,7 @@ use crate::mux::{
     error::{Error, ErrorKind, TlsFailure},
     proto::ServerText,
     server_key::ServerId,
-    tls::CertificateChecks,
+    tls::{CertificateChecks, Fingerprint},
 };
 
 /// The most expiry dates that are ignored in one chain; real chains are shorter.
@@ -25,7 +25,7 @@ const MAX_DATES: usize = 8;
 
 /// rustls' own verification, of which the user can switch parts off. A certificate that the user
 /// named as trusted needs no issuer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Verifier {
     pub(super) checks: CertificateChecks,
     /// The authorities that may issue certificates.
@@ -35,9 +35,61 @@ pub(super) struct Verifier {
     /// for a server (`CaUsedAsEndEntity`).
     pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// The only certificate that is trusted; nothing else is checked of it.
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 impl Verifier {
+    /// What the options say of a certificate.
+    fn check(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        if let Some(expected) = self.fingerprint {
+            let is_it = Fingerprint::of(certificate) == expected;
+            let flaw = || OtherError(Arc::new(OtherFingerprint(expected)));
+            return is_it
+                .then_some(())
+                .ok_or_else(|| CertificateError::Other(flaw()).into());
+        }
+        if !self.accepts_any() {
+            self.check_issuer_and_dates(certificate, intermediates, now)?;
+        }
+        if self.checks.identity {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        }
+        Ok(())
+    }
+
+    /// All checks that fail, each by itself.
+    pub(super) fn failed(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> CertificateChecks {
+        let fails = |ask: fn(&mut CertificateChecks)| {
+            let mut alone = Self {
+                checks: CertificateChecks::NONE,
+                fingerprint: None,
+                ..self.clone()
+            };
+            ask(&mut alone.checks);
+            alone.check(certificate, intermediates, name, now).is_err()
+        };
+        CertificateChecks {
+            authority: fails(|checks| checks.authority = true),
+            identity: fails(|checks| checks.identity = true),
+            not_yet_valid: fails(|checks| checks.not_yet_valid = true),
+            expired: fails(|checks| checks.expired = true),
+            form: fails(|checks| checks.form = true),
+        }
+    }
+
     fn check_issuer_and_dates(
         &self,
         certificate: &CertificateDer<'_>,
@@ -84,7 +136,7 @@ impl Verifier {
     /// cameras have keys and certificates (RSA of 1024 bits, X.509 version 1) with which it could
     /// not be verified.
     fn accepts_any(&self) -> bool {
-        self.checks == CertificateChecks::NONE
+        self.checks == CertificateChecks::NONE && self.fingerprint.is_none()
     }
 
     /// True if a flaw other than a date is to be ignored. What webpki checks before it looks for
@@ -122,13 +174,10 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if !self.accepts_any() {
-            self.check_issuer_and_dates(certificate, intermediates, now)?;
+        match self.check(certificate, intermediates, name, now) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
+            Err(flaw) => Err(refusal(certificate, flaw)),
         }
-        if self.checks.identity {
-            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-        }
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -160,6 +209,25 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// A refused certificate: why, and which it was.
+#[derive(Debug, thiserror::Error)]
+#[error("{flaw}")]
+struct Refusal {
+    flaw: rustls::Error,
+    fingerprint: Fingerprint,
+}
+
+/// The certificate has another fingerprint than this one.
+#[derive(Debug, thiserror::Error)]
+#[error("it has another fingerprint than {0}")]
+struct OtherFingerprint(Fingerprint);
+
+/// The error for a certificate that is refused.
+pub(super) fn refusal(certificate: &CertificateDer<'_>, flaw: rustls::Error) -> rustls::Error {
+    let fingerprint = Fingerprint::of(certificate);
+    CertificateError::Other(OtherError(Arc::new(Refusal { flaw, fingerprint }))).into()
+}
+
 /// The most names of a certificate that an error shows.
 const MAX_NAMES: usize = 4;
 
@@ -177,6 +245,12 @@ pub(super) enum Breakdown {
     /// The handshake took longer than this.
     #[error("the handshake did not end within {0:?}; it may not speak TLS on this port")]
     TimedOut(Duration),
+    /// The application has no certificate for a server that asks for one, and says why.
+    #[error("{0}")]
+    NoClientCertificate(String),
+    /// The thread that asks the application cannot be started, or a call of the application has panicked.
+    #[error("the application cannot be asked about the connection: {0}")]
+    NotAsked(String),
     /// No certificate can be issued for the name of this host.
     #[error("the host's name is none that a certificate could be for")]
     NoName,
@@ -200,6 +274,9 @@ pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
         Breakdown::Io(_) | Breakdown::Closed => (TlsFailure::Interrupted, breakdown.to_string()),
         Breakdown::TimedOut(_) => (TlsFailure::TimedOut, breakdown.to_string()),
         Breakdown::NoName => (TlsFailure::WrongName, breakdown.to_string()),
+        Breakdown::NoClientCertificate(_) | Breakdown::NotAsked(_) => {
+            (TlsFailure::Refused, breakdown.to_string())
+        }
     };
     let explanation = format!("no TLS connection to {server}: {what}");
     Error::new(ErrorKind::Tls(failure), explanation)
@@ -210,6 +287,16 @@ fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
     use rustls::Error as E;
 
     match error {
+        E::InvalidCertificate(CertificateError::Other(ref other))
+            if let Some(refusal) = other.0.downcast_ref::<Refusal>() =>
+        {
+            let (failure, what) = explain(server, refusal.flaw.clone());
+            let fingerprint = refusal.fingerprint;
+            (
+                failure,
+                format!("{what}; its SHA-256 fingerprint is {fingerprint}"),
+            )
+        }
         E::InvalidCertificate(CertificateError::UnknownIssuer) => {
             let what = "no trusted authority has issued its certificate";
             (F::UnknownAuthority, what.to_owned())
@@ -261,6 +348,13 @@ fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure
             let left = span(not_before.as_secs().saturating_sub(time.as_secs()));
             let what = format!("will not be valid for another {left}; is the clock right?");
             (F::NotYetValid, what)
+        }
+        C::ApplicationVerificationFailure => {
+            (F::Certificate, "is refused by the application".to_owned())
+        }
+        C::Other(ref other) if let Some(flaw) = other.0.downcast_ref::<OtherFingerprint>() => {
+            let what = format!("is not the one with the fingerprint {}", flaw.0);
+            (F::OtherFingerprint, what)
         }
         flaw if claims_authority(&flaw) => {
             let what = "is an authority's, and not one of those that are trusted";
