@@ -29,6 +29,8 @@ mod disconnects;
 mod errors;
 #[path = "mux/fallback.rs"]
 mod fallback;
+#[path = "mux/hooks.rs"]
+mod hooks;
 #[path = "mux/moving.rs"]
 mod moving;
 #[path = "mux/numbering.rs"]

@@ -23,6 +23,8 @@ mod property;
 mod reading_paused;
 #[path = "proto/repeated.rs"]
 mod repeated;
+#[path = "proto/shown.rs"]
+mod shown;
 #[path = "proto/suspend.rs"]
 mod suspend;
 #[path = "proto/time.rs"]

@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use url::Url;
 
-pub use super::proto::{Limits, Timeouts};
 use super::{
     error::Error,
     proto::{
@@ -17,6 +16,10 @@ use super::{
     },
     server_key::{ConnectionKey, ServerId, is_secure},
     tls::TlsOptions,
+};
+pub use super::{
+    proto::{Limits, Timeouts},
+    server_key::{BeforeSend, OnRequest},
 };
 use crate::mux::ids::PresentationUri;
 
@@ -59,6 +62,14 @@ pub struct SessionOptions {
     /// The size of packets that SETUP asks for, in bytes (`Blocksize`, RFC 2326 12.7). Servers may
     /// pass it over. `None`: SETUP asks for none.
     pub block_size: Option<u32>,
+    /// Sees and changes each request of the session's connection before it is sent. Only for a session with
+    /// a connection of its own: [`Pooling::enable_connection_pooling`] false, or
+    /// [`multiplex`](Pooling::multiplex) [`Never`](Multiplex::Never).
+    /// [`Opening::describe`](super::Opening::describe) is refused otherwise.
+    pub before_send: Option<BeforeSend>,
+    /// Answers the server's requests. Only for a session with a connection of its own, as
+    /// [`before_send`](Self::before_send).
+    pub on_request: Option<OnRequest>,
 }
 
 impl SessionOptions {
@@ -87,6 +98,8 @@ impl SessionOptions {
             pooling: Pooling::default(),
             overflow: OverflowPolicy::default(),
             block_size: None,
+            before_send: None,
+            on_request: None,
         };
         match options.connection_key() {
             Ok(_) => Ok(options),
@@ -116,6 +129,8 @@ impl SessionOptions {
             pooling: _,
             overflow: _,
             block_size: _,
+            before_send,
+            on_request,
         } = self;
         let agent = user_agent.as_deref().unwrap_or_default();
         if agent.contains(char::is_control) {
@@ -131,6 +146,8 @@ impl SessionOptions {
             user_agent: user_agent.clone(),
             group: group.clone(),
             backchannel: *backchannel,
+            before_send: before_send.clone(),
+            on_request: on_request.clone(),
         })
     }
 
@@ -175,6 +192,8 @@ impl fmt::Debug for SessionOptions {
             .field("pooling", &self.pooling)
             .field("overflow", &self.overflow)
             .field("block_size", &self.block_size)
+            .field("before_send", &self.before_send)
+            .field("on_request", &self.on_request)
             .finish()
     }
 }

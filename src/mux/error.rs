@@ -362,6 +362,7 @@ fn kind_of(failure: &FailureKind) -> ErrorKind {
         FailureKind::ChannelsExhausted => ErrorKind::ServerLimit,
         FailureKind::CannotShare(_) => ErrorKind::CannotShare,
         FailureKind::ConnectionLost(_) => ErrorKind::ConnectionLost,
+        FailureKind::Withheld => ErrorKind::Options,
         FailureKind::Cancelled => ErrorKind::Cancelled,
     }
 }

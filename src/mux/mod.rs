@@ -109,7 +109,9 @@ use tokio::runtime::Handle;
 
 use self::connection_pool::PoolConfig;
 pub use self::{
-    config::{Limits, Multiplex, OverflowPolicy, Pooling, SessionOptions, Timeouts},
+    config::{
+        BeforeSend, Limits, Multiplex, OnRequest, OverflowPolicy, Pooling, SessionOptions, Timeouts,
+    },
     connection_pool::{ConnectionHandle, ConnectionPool, Intent, RedialPermit},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
@@ -119,8 +121,9 @@ pub use self::{
     },
     policy::redial::RetryBounds,
     proto::{
-        Counters, Credentials, MediaStream, PacketKind, ParameterAnswer, ParameterRequest,
-        PlayAnswer, PlayHeaders, Presentation, RtpInfo, StreamGrant, wire::rtp::RtpHeader,
+        Counters, Credentials, MediaStream, OutgoingRequest, PacketKind, ParameterAnswer,
+        ParameterRequest, PlayAnswer, PlayHeaders, Presentation, RtpInfo, ServerAnswer,
+        ServerRequest, StreamGrant, wire::rtp::RtpHeader,
     },
     session::{
         RtcpSender, Session,

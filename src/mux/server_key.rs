@@ -3,6 +3,8 @@
 //! [`ServerId`] names the server, which owns limits, the sharing verdict and the backoff.
 //! [`ConnectionKey`] says more: two sessions may use one connection only if their keys are equal.
 
+mod hooks;
+
 use std::fmt;
 
 use url::Url;
@@ -11,6 +13,8 @@ use super::{
     proto::{ServerText, auth::credentials::Credentials, wire::uri},
     tls::TlsOptions,
 };
+
+pub use self::hooks::{BeforeSend, OnRequest};
 
 /// RFC 2326, 3.2.
 const DEFAULT_PORT: u16 = 554;
@@ -125,6 +129,10 @@ pub struct ConnectionKey {
     pub(crate) group: Option<String>,
     /// Its requests name the feature, which a server without it refuses.
     pub(crate) backchannel: bool,
+    /// Sees its requests.
+    pub(crate) before_send: Option<BeforeSend>,
+    /// Answers the server's.
+    pub(crate) on_request: Option<OnRequest>,
 }
 
 impl ConnectionKey {
@@ -198,6 +206,8 @@ mod tests {
             change(|o| o.group = Some(String::new())),
             change(|o| o.group = Some("east".into())),
             change(|o| o.backchannel = true),
+            change(|o| o.before_send = Some(BeforeSend::new(|_| true))),
+            change(|o| o.on_request = Some(OnRequest::new(|_, _| {}))),
         ];
         let count = keys.len();
         assert_eq!(keys.into_iter().collect::<HashSet<_>>().len(), count);

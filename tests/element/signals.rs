@@ -110,8 +110,10 @@ impl Source {
 }
 
 /// The signals that are there so far.
-const SIGNALS: [&str; 8] = [
+const SIGNALS: [&str; 10] = [
     "accept-certificate",
+    "before-send",
+    "handle-request",
     "on-sdp",
     "select-stream",
     "new-manager",
@@ -418,7 +420,7 @@ fn play_beside(signal: &'static str, handler: impl Fn(&gst::Element) + Send + Sy
     };
     let player = Player::new(&(branch(1) + &branch(2)));
     let source = player.element("source1");
-    let is_question = signal == "select-stream";
+    let is_question = matches!(signal, "select-stream" | "before-send");
     source.connect(signal, false, move |args| {
         handler(&args[0].get().unwrap());
         is_question.then(|| true.to_value())
@@ -437,7 +439,7 @@ fn play_beside(signal: &'static str, handler: impl Fn(&gst::Element) + Send + Sy
 
 #[test]
 fn a_handler_that_takes_its_time_holds_up_no_other() {
-    for signal in ["on-sdp", "select-stream", "new-manager"] {
+    for signal in ["on-sdp", "select-stream", "new-manager", "before-send"] {
         let (release, released) = mpsc::channel::<()>();
         let released = Mutex::new(released);
         // The other one plays while this waits: it ends after the pictures have come.
@@ -451,7 +453,7 @@ fn a_handler_that_takes_its_time_holds_up_no_other() {
 
 #[test]
 fn a_handler_may_stop_its_element() {
-    for signal in ["on-sdp", "select-stream", "new-manager"] {
+    for signal in ["on-sdp", "select-stream", "new-manager", "before-send"] {
         let (sender, stopped) = mpsc::channel();
         let sender = Mutex::new(sender);
         play_beside(signal, move |element| {

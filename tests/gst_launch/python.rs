@@ -2,12 +2,16 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::certificates::{Authority, Request};
 use crate::gst_server::GstServer;
-use crate::support::mock_server::{Camera, MockServer, Reaction, Rule};
-use crate::support::rtsp::Response;
+use crate::support::mock_server::{Camera, MockServer, Reaction, Rule, ServerView};
+use crate::support::rtsp::{Request as RtspRequest, Response};
 use crate::tool::Tool;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn handlers_in_python_see_change_and_choose_as_with_rtspsrc() {
@@ -69,12 +73,12 @@ fn a_program_in_python_decides_about_certificates_as_with_rtspsrc() {
         (
             &good,
             "accept",
-            "accept-certificate True ['G_TLS_CERTIFICATE_UNKNOWN_CA']\nthe same True\npad\n",
+            "accept-certificate True True\nthe same True\npad\n",
         ),
         (
             &good,
             "refuse",
-            "accept-certificate True ['G_TLS_CERTIFICATE_UNKNOWN_CA']\nthe same True\nerror True\n",
+            "accept-certificate True True\nthe same True\nerror True\n",
         ),
         (&good, "database", "pad\n"),
         (&other, "database", "error True\n"),
@@ -85,5 +89,75 @@ fn a_program_in_python_decides_about_certificates_as_with_rtspsrc() {
         });
         assert_eq!(ours, expected, "{what}");
         assert_eq!(theirs, expected, "{what}, rtspsrc");
+    }
+}
+
+#[test]
+fn requests_are_seen_changed_and_answered_in_python_as_with_rtspsrc() {
+    let tool = Tool::with_plugin("requests");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gst_launch/requests.py");
+    for element in ["rtspmuxsrc", "rtspsrc"] {
+        let server = MockServer::builder()
+            .camera("/cam", Camera::video())
+            .start();
+        let is_over = AtomicBool::new(false);
+        let printed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                server.wait_until(|view| view.playing() == 1, PATIENCE);
+                let ask = RtspRequest::new("OPTIONS", "*").header("CSeq", "7");
+                server.send_request(0, ask);
+                while !is_over.load(Ordering::Relaxed) {
+                    server.send_packets("/cam", 1);
+                    std::thread::yield_now();
+                }
+            });
+            let printed = tool.python(&script, &[element, &server.url("/cam"), "TEARDOWN"]);
+            is_over.store(true, Ordering::Relaxed);
+            printed
+        });
+        // rtspsrc pauses before it goes.
+        let is_usual = |line: &&str| !line.ends_with("OPTIONS") && !line.ends_with("PAUSE");
+        let lines: Vec<&str> = printed.lines().filter(is_usual).collect();
+        let expected = [
+            "before-send DESCRIBE",
+            "before-send SETUP",
+            "before-send PLAY",
+            "handle-request options",
+            "before-send TEARDOWN",
+        ];
+        assert_eq!(lines, expected, "{element}");
+        let requests = server.requests();
+        assert!(
+            requests.iter().all(|it| it.method != "TEARDOWN"),
+            "{element}"
+        );
+        for request in requests.iter().filter(|it| it.method != "OPTIONS") {
+            let method = Some(&*request.method);
+            assert_eq!(request.headers.value("X-Seen"), method, "{element}");
+            assert_eq!(request.headers.value("User-Agent"), None, "{element}");
+        }
+        let is_answer = |view: &ServerView| {
+            let mut answers = view.responses.iter().map(|(_, response)| response);
+            answers.any(|it| it.headers.value("X-Answered") == Some("yes"))
+        };
+        assert!(server.wait_until(is_answer, PATIENCE), "{element}");
+    }
+}
+
+#[test]
+fn a_description_that_is_held_back_is_an_error() {
+    let tool = Tool::with_plugin("held-back");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gst_launch/requests.py");
+    for element in ["rtspmuxsrc", "rtspsrc"] {
+        let server = MockServer::builder()
+            .camera("/cam", Camera::video())
+            .start();
+        let printed = tool.python(&script, &[element, &server.url("/cam"), "DESCRIBE"]);
+        assert!(printed.ends_with("error\n"), "{element}: {printed}");
+        let requests = server.requests();
+        assert!(
+            requests.iter().all(|it| it.method != "DESCRIBE"),
+            "{element}"
+        );
     }
 }

@@ -591,6 +591,8 @@ impl Player {
             Event::Probed(outcome) => {
                 Seen::new(None, "probed").with("outcome", format!("{outcome:?}").to_lowercase())
             }
+            Event::BeforeSend { .. } => Seen::new(None, "before-send"),
+            Event::ServerRequest { .. } => Seen::new(None, "server-request"),
             Event::IdleExpired => Seen::new(None, "idle-expired"),
             Event::Closed(reason) => Seen::new(None, "closed").with("reason", word_for(&reason)),
         };

@@ -652,6 +652,8 @@ fn kind_of(event: &Event) -> &'static str {
         },
         Event::NoMoreSessions(_) => "no more sessions",
         Event::Probed(_) => "probed",
+        Event::BeforeSend { .. } => "before send",
+        Event::ServerRequest { .. } => "server request",
         Event::IdleExpired => "idle expired",
         Event::Closed(_) => "closed",
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
-    FailureKind, Packet, PlayRange, Profile, RefusalVerdict, Reply, RequestId, SessionConfig,
-    SessionKey, SessionRequest, SourcePolicy, StreamGrant, WireMessage,
+    FailureKind, Packet, PlayRange, Profile, RefusalVerdict, Reply, RequestId, ServerAnswer,
+    SessionConfig, SessionKey, SessionRequest, SourcePolicy, StreamGrant, WireMessage,
 };
 use url::Url;
 
@@ -207,6 +207,16 @@ impl Sim {
 
     pub(crate) fn probe(&mut self, missing: url::Url, known: url::Url) {
         self.connection.probe(self.now(), missing, known);
+        self.drain();
+    }
+
+    pub(crate) fn seen(&mut self, number: u64, headers: Option<Vec<(String, String)>>) {
+        self.connection.handle_seen(self.now(), number, headers);
+        self.drain();
+    }
+
+    pub(crate) fn answer_server(&mut self, number: u64, answer: &ServerAnswer) {
+        self.connection.handle_server_answer(number, answer);
         self.drain();
     }
 

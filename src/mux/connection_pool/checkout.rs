@@ -42,6 +42,13 @@ impl CheckoutRequest {
             let error = Error::new(ErrorKind::Options, explanation);
             return Err(error.of_camera(&options.camera()));
         }
+        let has_hook = options.before_send.is_some() || options.on_request.is_some();
+        if has_hook && !options.pooling.is_dedicated() {
+            let explanation = "requests are shown on an unshared connection only: it needs \
+                enable-connection-pooling=false or multiplex=never";
+            let error = Error::new(ErrorKind::Options, explanation);
+            return Err(error.of_camera(&options.camera()));
+        }
         Ok(Self {
             key: options.connection_key()?,
             isolation: match options.pooling.is_dedicated() {

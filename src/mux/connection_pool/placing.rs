@@ -174,6 +174,8 @@ impl LockedPool<'_> {
             config,
             connect_timeout: checkout.options.connect_timeout,
             tls,
+            before_send: checkout.key.before_send.clone(),
+            on_request: checkout.key.on_request.clone(),
         });
     }
 
@@ -202,6 +204,8 @@ impl LockedPool<'_> {
                     known.sharing.mode(clock::now()),
                     SharingMode::Try | SharingMode::Apart(None)
                 ),
+            asks_for_answers: key.on_request.is_some(),
+            shows_requests: key.before_send.is_some(),
             is_ssrc_disproved: known.sharing.is_ssrc_disproved,
             seed: clock::random_seed(),
             limits: self.pool.0.limits,

@@ -7,7 +7,8 @@
 
 use std::{
     future::poll_fn,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,12 +17,15 @@ use tokio::time::timeout;
 
 use super::{
     Driver, DriverEvent, WIRE,
-    link::{Command, NewSession, Report, SessionGuard},
+    link::{Command, DriverHandle, NewSession, Report, SessionGuard},
     socket::write_out,
 };
 use crate::mux::{
     clock,
-    proto::{CredentialReport, Event, Reply, Retirement, SharingViolation, wire::redacted},
+    proto::{
+        CredentialReport, Event, OutgoingRequest, Reply, Retirement, ServerAnswer, ServerRequest,
+        SharingViolation, wire::redacted,
+    },
     release::lock,
 };
 
@@ -158,6 +162,12 @@ impl Driver {
                     self.sessions.touch_all();
                 }
             }
+            Event::BeforeSend { number, request } => self.show(number, request),
+            Event::ServerRequest {
+                number,
+                request,
+                answer,
+            } => self.ask(number, request, answer),
             Event::Probed(outcome) => {
                 tracing::debug!("{id}/-: a DESCRIBE of nothing: {outcome:?}");
                 self.events.handle(DriverEvent::Probed(outcome));
@@ -179,6 +189,45 @@ impl Driver {
                 let _ = self.handle.close_reason.set(reason.clone());
                 self.over = Some(reason);
             }
+        }
+    }
+
+    /// Shows a request to the user, on a thread of its own. If the user panics or there is no thread, the
+    /// request is held back.
+    fn show(&self, number: u64, mut request: OutgoingRequest) {
+        let seen = Seen {
+            handle: Arc::clone(&self.handle),
+            number,
+            headers: None,
+        };
+        let Some(before_send) = self.before_send.clone() else {
+            return;
+        };
+        let thread = thread::Builder::new().name("rtspmux-request".to_owned());
+        let started = thread.spawn(move || {
+            let mut seen = seen;
+            let is_sent = before_send.look(&mut request);
+            seen.headers = is_sent.then_some(request.headers);
+        });
+        if let Err(error) = started {
+            tracing::error!("{}/-: no thread to show a request: {error}", self.handle.id);
+        }
+    }
+
+    /// Asks the user for the answer to a request of the server, on a thread of its own. Without an answer the
+    /// core's own goes out after a while.
+    fn ask(&self, number: u64, request: ServerRequest, mut answer: ServerAnswer) {
+        let (Some(on_request), handle) = (self.on_request.clone(), self.handle.clone()) else {
+            return;
+        };
+        let thread = thread::Builder::new().name("rtspmux-request".to_owned());
+        let started = thread.spawn(move || {
+            on_request.answer(&request, &mut answer);
+            handle.send(Command::Answer { number, answer });
+        });
+        if let Err(error) = started {
+            let id = self.handle.id;
+            tracing::error!("{id}/-: no thread for a request of the server: {error}");
         }
     }
 
@@ -289,6 +338,8 @@ impl Driver {
             Command::SetIdle(idle) => self.core.set_idle(now, idle),
             Command::Credentials(status) => self.core.handle_credential_status(now, status),
             Command::RefusalVerdict(verdict) => self.core.handle_refusal_verdict(now, verdict),
+            Command::Seen { number, headers } => self.core.handle_seen(now, number, headers),
+            Command::Answer { number, answer } => self.core.handle_server_answer(number, &answer),
             Command::KeepAlive(method) => self.core.set_keep_alive_method(method),
             Command::Close => self.core.close(now),
         }
@@ -322,5 +373,21 @@ impl Driver {
         let readable = poll_fn(|context| self.transport.poll_ready(context, true, false));
         let _ = timeout(PATIENCE, readable).await;
         self.read();
+    }
+}
+
+/// Tells the core what the user has made of a request, when it is dropped.
+struct Seen {
+    handle: Arc<DriverHandle>,
+    number: u64,
+    headers: Option<Vec<(String, String)>>,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.handle.send(Command::Seen {
+            number: self.number,
+            headers: self.headers.take(),
+        });
     }
 }

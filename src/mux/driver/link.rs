@@ -28,7 +28,7 @@ use crate::mux::{
     proto::{
         Backlog, CloseReason, Counters, CredentialReport, CredentialStatus, Failure, FailureKind,
         FramingLoss, KeepAliveMethod, Measures, PacketKind, ProbeOutcome, Redirect, RefusalVerdict,
-        Reply, SessionConfig, SessionKey, SessionRequest,
+        Reply, ServerAnswer, SessionConfig, SessionKey, SessionRequest,
     },
     release::{ReleaseGuard, lock},
     server_key::ServerId,
@@ -70,6 +70,13 @@ pub(crate) enum Command {
     Credentials(CredentialStatus),
     /// The credential gate's verdict on a refusal that the connection has reported.
     RefusalVerdict(RefusalVerdict),
+    /// The user has looked at a request: the headers it is to have; `None`: it is not sent.
+    Seen {
+        number: u64,
+        headers: Option<Vec<(String, String)>>,
+    },
+    /// The user's answer to a request of the server.
+    Answer { number: u64, answer: ServerAnswer },
     /// What another connection has learned of the server's keep-alives.
     KeepAlive(KeepAliveMethod),
     /// Tear down all sessions and close.

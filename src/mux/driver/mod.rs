@@ -62,6 +62,7 @@ use super::{
     error::Error,
     network::{Network, Wire},
     proto::{CloseReason, Connection, ConnectionConfig, ProbeOutcome},
+    server_key::{BeforeSend, OnRequest},
     stats::PathInfo,
 };
 
@@ -87,6 +88,10 @@ pub(crate) struct DriverParts {
     pub(crate) connect_timeout: Duration,
     /// `None` for plain TCP.
     pub(crate) tls: Option<Arc<TlsClient>>,
+    /// Sees the requests, where [`ConnectionConfig::shows_requests`] is set.
+    pub(crate) before_send: Option<BeforeSend>,
+    /// Answers the server's requests, where [`ConnectionConfig::asks_for_answers`] is set.
+    pub(crate) on_request: Option<OnRequest>,
     /// `None` for the system's network.
     pub(crate) network: Option<Arc<dyn Network>>,
 }
@@ -164,6 +169,8 @@ struct Driver {
     /// The caller that waits for the result of the probe under way.
     probed: Option<oneshot::Sender<ProbeOutcome>>,
     sessions: Sessions,
+    before_send: Option<BeforeSend>,
+    on_request: Option<OnRequest>,
     transport: Box<dyn Wire>,
     fair_select: FairSelect,
     input: Input,
@@ -205,6 +212,8 @@ impl Driver {
             handle,
             core: Connection::new(parts.config, clock::now()),
             ends,
+            before_send: parts.before_send,
+            on_request: parts.on_request,
             probed: None,
             transport,
             fair_select: FairSelect::default(),

@@ -86,6 +86,88 @@ pub enum SessionRequest {
     Teardown,
 }
 
+/// A request before it is sent. `Debug` shows its method alone: URI, headers and body may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutgoingRequest {
+    /// `DESCRIBE`, `SETUP`, ...
+    pub method: String,
+    /// As it is written.
+    pub uri: String,
+    /// Names and values, in order; without `CSeq` and `Authorization`, which come when it is sent. Of the
+    /// changes to `Session`, `Content-Length` and the channels in `Transport` none counts.
+    pub headers: Vec<(String, String)>,
+    /// Of SET_PARAMETER and GET_PARAMETER; it stays as it is.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for OutgoingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.method)
+    }
+}
+
+/// A request of the server. `Debug` shows its method alone.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerRequest {
+    /// `OPTIONS`, `ANNOUNCE`, ...
+    pub method: String,
+    /// As written.
+    pub uri: String,
+    /// Names and values, in order.
+    pub headers: Vec<(String, String)>,
+    /// What comes with it.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for ServerRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.method)
+    }
+}
+
+/// The answer to a [`ServerRequest`]. `Debug` shows its code alone.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerAnswer {
+    /// The status code.
+    pub code: u16,
+    /// The reason phrase.
+    pub reason: String,
+    /// Names and values, in order; without `CSeq`, `Session` and `Content-Length`, which are not the user's.
+    pub headers: Vec<(String, String)>,
+    /// What goes with it.
+    pub body: Bytes,
+}
+
+impl ServerAnswer {
+    /// The library's own.
+    pub(super) fn usual(method: &Method) -> Self {
+        let (code, reason) = match method {
+            Method::Options
+            | Method::GetParameter
+            | Method::SetParameter
+            | Method::Announce
+            | Method::Redirect
+            | Method::Teardown => (200, "OK"),
+            _ => (501, "Not Implemented"),
+        };
+        Self {
+            code,
+            reason: reason.to_owned(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+}
+
+impl fmt::Debug for ServerAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)
+    }
+}
+
 /// A question for parameters of a session, or a change of one (RFC 2326 10.8, 10.9). `Debug` shows no
 /// value: it may be a secret.
 #[derive(Clone, PartialEq, Eq)]

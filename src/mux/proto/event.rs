@@ -11,7 +11,9 @@ use url::Url;
 
 use super::{
     auth::{CredentialReport, credentials::Credentials},
-    command::{ParameterAnswer, RequestId, SessionKey},
+    command::{
+        OutgoingRequest, ParameterAnswer, RequestId, ServerAnswer, ServerRequest, SessionKey,
+    },
     limits::LimitExceeded,
     wire::{header::RtpInfo, redacted, rtp::RtpHeader},
 };
@@ -59,6 +61,26 @@ pub enum Event {
     Credentials(CredentialReport),
     /// The connection should take no further session. Those it has go on.
     NoMoreSessions(Retirement),
+    /// A request that is about to be sent, on a connection that shows them
+    /// ([`shows_requests`](super::ConnectionConfig::shows_requests)). Nothing is sent before
+    /// [`handle_seen`](super::Connection::handle_seen) is called with this number.
+    BeforeSend {
+        /// Counts up.
+        number: u64,
+        /// What is to be sent.
+        request: OutgoingRequest,
+    },
+    /// A request of the server, on a connection whose user
+    /// [answers](super::ConnectionConfig::asks_for_answers). Without
+    /// [`handle_server_answer`](super::Connection::handle_server_answer) within 2 s the core answers.
+    ServerRequest {
+        /// Counts up.
+        number: u64,
+        /// What the server asks.
+        request: ServerRequest,
+        /// What the core answers, if the user does not change it.
+        answer: ServerAnswer,
+    },
     /// A [`probe`](super::Connection::probe) is over.
     Probed(ProbeOutcome),
     /// The idle timeout has passed. The driver closes with
@@ -278,6 +300,9 @@ pub enum FailureKind {
     /// The connection ended first.
     #[error("{0}")]
     ConnectionLost(CloseReason),
+    /// The user has held the request back.
+    #[error("the application has held the request back")]
+    Withheld,
     /// The session was released or torn down first, or its state does not allow the request.
     #[error("cancelled")]
     Cancelled,

@@ -15,6 +15,7 @@
 //!    [`close`](Connection::close).
 //! 2. *Inputs*, `handle_*`, from the socket and the clock. A clock that stood still while the
 //!    machine was suspended is corrected by [`handle_suspend`](Connection::handle_suspend).
+//!    [`handle_seen`](Connection::handle_seen) comes from the user who looks at requests.
 //! 3. *Outputs*, `poll_*`. After any command or input drain
 //!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
 //!    arm a timer for [`poll_timeout`](Connection::poll_timeout). [`poll_framing_loss`](Connection::poll_framing_loss)
@@ -55,8 +56,9 @@ pub use self::{
         realms::Realms,
     },
     command::{
-        ParameterAnswer, ParameterRequest, PlayHeaders, PlayRange, Profile, RequestId,
-        SessionConfig, SessionKey, SessionRequest, SourcePolicy,
+        OutgoingRequest, ParameterAnswer, ParameterRequest, PlayHeaders, PlayRange, Profile,
+        RequestId, ServerAnswer, ServerRequest, SessionConfig, SessionKey, SessionRequest,
+        SourcePolicy,
     },
     connection::{
         Connection, ConnectionConfig,

@@ -25,11 +25,12 @@ use gstreamer as gst;
 use super::{
     certificates::Decider,
     properties::{self, Settings},
+    rtsp_message::{emit_before_send, emit_handle_request},
     settings::{PLAYED, parse_location},
     signals, stats,
 };
 use crate::{
-    mux::{Intent, Mux, SessionOptions},
+    mux::{BeforeSend, Intent, Multiplex, Mux, OnRequest, SessionOptions},
     rtspsrc::{
         CAT, guard, handlers, lock,
         manager::{self, Manager},
@@ -56,6 +57,10 @@ pub struct RtspMuxSrc {
     /// Asks the application in TLS handshakes. Another one for each start from NULL: what the application has
     /// accepted serves no other element, and no other run.
     decider: Mutex<Option<Arc<Decider>>>,
+    /// Shows the application the requests of the element's connection; another one for each start from NULL.
+    before_send: Mutex<Option<BeforeSend>>,
+    /// The same for the server's requests.
+    on_request: Mutex<Option<OnRequest>>,
     /// From a context; `None`: that of the process.
     mux: Mutex<Option<Mux>>,
     /// No message of this element is posted any more.
@@ -166,6 +171,8 @@ impl ElementImpl for RtspMuxSrc {
             gst::StateChange::NullToReady => {
                 bus_queue::open(&self.obj());
                 put(&self.decider, None);
+                put(&self.before_send, None);
+                put(&self.on_request, None);
                 if lock(&self.mux).is_none() {
                     super::request(&self.obj());
                 }
@@ -332,6 +339,37 @@ impl RtspMuxSrc {
             let mut decider = lock(&self.decider);
             let decider = decider.get_or_insert_with(|| Arc::new(Decider::new(&element)));
             options.tls = options.tls.with_decisions(decider.clone());
+        }
+        if handlers::are_connected(&element, "before-send") {
+            // What its handler takes its time over is then no other element's.
+            options.pooling.multiplex = Multiplex::Never;
+            let mut before_send = lock(&self.before_send);
+            let before_send = before_send.get_or_insert_with(|| {
+                let element = element.downgrade();
+                BeforeSend::new(move |request| {
+                    // Its TEARDOWN is sent without it.
+                    let element = element.upgrade();
+                    element.is_none_or(|element| {
+                        guard(&element, true, || emit_before_send(&element, request))
+                    })
+                })
+            });
+            options.before_send = Some(before_send.clone());
+        }
+        if handlers::are_connected(&element, "handle-request") {
+            options.pooling.multiplex = Multiplex::Never;
+            let mut on_request = lock(&self.on_request);
+            let on_request = on_request.get_or_insert_with(|| {
+                let element = element.downgrade();
+                OnRequest::new(move |request, answer| {
+                    if let Some(element) = element.upgrade() {
+                        guard(&element, (), || {
+                            emit_handle_request(&element, request, answer)
+                        });
+                    }
+                })
+            });
+            options.on_request = Some(on_request.clone());
         }
         Ok(options)
     }

@@ -5,6 +5,7 @@
 //! certificates     asks the application about certificates
 //! imp              properties, URI, state changes; translates, decides nothing
 //! properties       the table of properties
+//! rtsp_message     the messages that handlers of `before-send` get
 //! settings         their values -> the options of a session
 //! stats            the property `stats`
 //! signals          signals and actions
@@ -27,6 +28,7 @@ mod certificates;
 pub(crate) mod imp;
 pub(crate) mod log;
 pub(crate) mod properties;
+mod rtsp_message;
 pub(crate) mod settings;
 pub(crate) mod signals;
 pub(crate) mod stats;

@@ -72,6 +72,8 @@ pub(super) fn key(server: &str, number: u8) -> ConnectionKey {
         user_agent: None,
         group: Some(number.to_string()),
         backchannel: false,
+        before_send: None,
+        on_request: None,
     }
 }
 

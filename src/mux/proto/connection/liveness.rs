@@ -79,6 +79,7 @@ impl Connection {
             Timer::Idle => self.on_idle_expired(),
             Timer::Held => self.on_held_due(now),
             Timer::Closing => self.end_closing(),
+            Timer::Answer => self.answer_as_usual(now),
             Timer::PlayProof => self.look_for_media(now),
             Timer::Silence => self.on_silence(now),
             Timer::Resync => self.on_resync_due(now),
@@ -480,6 +481,8 @@ pub(crate) enum Timer {
     Held,
     /// When to give up a peer that does not read our requests.
     WriteStall,
+    /// When to answer a request of the server without the user.
+    Answer,
 }
 
 /// The connection's own timers. Response deadlines live with the requests, keep-alives with the

@@ -7,7 +7,7 @@
 //! answer means, `fence` what a missing answer means and how the server reacts to a failing DESCRIBE,
 //! `teardown` how sessions and the connection end and what may happen on one without references,
 //! `framing` what happens to each frame and to bytes that belong to none, `sources` which source of
-//! packets a stream has (`held` keeps the packets of a doubtful one), `liveness` what is due when,
+//! packets a stream has (`held` keeps the packets of a doubtful one), `liveness` what is due when, `shown` which requests the user sees before they are sent,
 //! `server_requests` answers the server's own requests, and `server_redirect` tells which sessions the
 //! server sends elsewhere.
 
@@ -25,6 +25,7 @@ mod sending;
 mod server_redirect;
 mod server_requests;
 pub(crate) mod session;
+mod shown;
 pub(crate) mod sources;
 pub(crate) mod status;
 mod teardown;
@@ -48,8 +49,9 @@ use self::{
     liveness::{HealthCheck, KeepAliveMethod, Means, Timer, TimerTable},
     matching::AnswerHistory,
     requests::{Draft, RequestTable},
-    server_requests::StormGuard,
+    server_requests::{Questions, StormGuard},
     session::{CoreSession, SessionPhase, SessionTable, TeardownState},
+    shown::Shown,
     status::{Counters, Meter},
     teardown::Idle,
 };
@@ -110,6 +112,11 @@ pub struct ConnectionConfig {
     /// It is unknown whether the server carries several sessions on a connection. After a description
     /// without a base, no other presentation is described here before it has shown that.
     pub is_tried: bool,
+    /// Show each request before it is sent ([`Event::BeforeSend`]): the connection has one user, who may
+    /// change it.
+    pub shows_requests: bool,
+    /// Ask the user for the answer to each request of the server ([`Event::ServerRequest`]).
+    pub asks_for_answers: bool,
     /// The seed of client nonces; a different one for every connection.
     pub seed: u128,
     /// What the core accepts from the server.
@@ -139,6 +146,8 @@ pub struct Connection {
     first: FirstUrl,
     /// Drafts that wait to be written, in order.
     waiting: VecDeque<Draft>,
+    /// The request that the user looks at.
+    shown: Shown,
     authorizer: Authorizer,
     /// The server supports GET_PARAMETER (`Public`).
     has_get_parameter: bool,
@@ -166,6 +175,7 @@ pub struct Connection {
     /// server may send media of that session on channels that are free here.
     id_given_twice: Option<String>,
     requests_of_server: StormGuard,
+    questions: Questions,
     unmatched: StormGuard,
     repeated: StormGuard,
     answered: AnswerHistory,
@@ -200,6 +210,7 @@ impl Connection {
             requests: RequestTable::default(),
             first: FirstUrl::default(),
             waiting: VecDeque::new(),
+            shown: Shown::default(),
             authorizer: Authorizer::new(&config),
             has_get_parameter: false,
             public_header: None,
@@ -219,6 +230,7 @@ impl Connection {
             tainted: false,
             id_given_twice: None,
             requests_of_server: StormGuard::default(),
+            questions: Questions::default(),
             unmatched: StormGuard::default(),
             repeated: StormGuard::default(),
             answered: AnswerHistory::default(),
@@ -554,6 +566,7 @@ impl Connection {
         let outstanding = self.requests.drain();
         let outstanding: Vec<_> = outstanding.map(|it| (Some(it.cseq), it.draft)).collect();
         let retries = self.authorizer.retries.drain(..);
+        let retries = retries.chain(self.shown.take());
         let unsent: Vec<Draft> = retries.chain(self.waiting.drain(..)).collect();
         let unsent = unsent.into_iter().map(|draft| (None, draft));
         for (cseq, draft) in outstanding.into_iter().chain(unsent) {

@@ -18,6 +18,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -427,6 +428,9 @@ pub(crate) enum Purpose {
     },
 }
 
+/// The headers of a request that the user has seen, as the user left them.
+pub(crate) type SeenHeaders = Arc<[(String, String)]>;
+
 /// A request that can be written; again, if it gets a 401.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
@@ -444,6 +448,8 @@ pub(crate) struct Draft {
     pub(crate) auth: AuthTrail,
     /// True if it was sent before and ignored.
     pub(crate) is_repeated: bool,
+    /// The headers as the user has left them; `None` if the user has not seen it.
+    pub(crate) seen: Option<SeenHeaders>,
 }
 
 /// Takes out of a queue the requests of which `is_taken` is true.
@@ -475,6 +481,7 @@ mod tests {
             patience: None,
             auth: AuthTrail::default(),
             is_repeated: false,
+            seen: None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::mux::proto::{
     auth::AuthTrail,
-    command::{PlayRange, RequestId, SessionKey, SessionRequest},
+    command::{RequestId, SessionKey, SessionRequest},
     event::{FailureKind, Retirement, SharingViolation},
     wire::{message::MessageWriter, uri},
 };
@@ -130,6 +130,7 @@ impl Connection {
             caller: None,
             auth: AuthTrail::default(),
             is_repeated: false,
+            seen: None,
         }
     }
 
@@ -151,7 +152,7 @@ impl Connection {
     pub(super) fn flush(&mut self, now: Instant) {
         self.refresh_before_describe(now);
         while let Some(draft) = self.next_draft(now) {
-            self.write(now, draft);
+            self.write_or_show(now, draft);
         }
         if let Some(key) = self.requests.session_that_begins_to_play() {
             self.channels.on_play_begun(key, now);
@@ -165,7 +166,10 @@ impl Connection {
     }
 
     fn next_draft(&mut self, now: Instant) -> Option<Draft> {
-        if self.is_closed() || (self.waiting.is_empty() && self.authorizer.retries.is_empty()) {
+        if self.is_closed()
+            || self.shown.is_any()
+            || (self.waiting.is_empty() && self.authorizer.retries.is_empty())
+        {
             return None;
         }
         match self.authorizer.gate(&self.requests) {
@@ -370,18 +374,10 @@ impl Connection {
         let authorization = self.authorizer.authorize(&mut trail, asked);
         draft.auth = trail;
         let (value, answered) = authorization.map(|it| (it.value, it.answered)).unzip();
-        let session = draft.session.and_then(|key| self.sessions.get_mut(&key));
-        let block_size = session.as_ref().and_then(|it| it.config.block_size);
-        let (session_id, is_first_play) = match session {
-            None if let Purpose::Undo { id } = &draft.purpose => (Some(id.clone()), false),
-            Some(session) => {
-                session.last_request = Some(now);
-                self.first.on_written(&session.config.url);
-                let is_first_play = session.phase != SessionPhase::Paused;
-                (session.id.clone(), is_first_play)
-            }
-            None => (None, false),
-        };
+        if let Some(session) = draft.session.and_then(|key| self.sessions.get_mut(&key)) {
+            session.last_request = Some(now);
+            self.first.on_written(&session.config.url);
+        }
         let cseq = self.requests.insert(draft.clone(), answered, now);
         self.authorizer.on_written(now, cseq, answered);
         self.counters.requests += 1;
@@ -391,50 +387,19 @@ impl Connection {
 
         let from = self.out.len();
         let uri = uri::wire(&draft.url);
-        let mut writer = MessageWriter::request(&mut self.out, &draft.method, &uri, cseq);
+        let mut out = std::mem::take(&mut self.out);
+        let mut writer = MessageWriter::request(&mut out, &draft.method, &uri, cseq);
         let is_authorized = value.is_some();
         if let Some(value) = value {
             writer.header("Authorization", &value);
         }
-        writer.header("User-Agent", &self.config.user_agent);
-        let requires = matches!(
-            draft.purpose,
-            Purpose::Describe | Purpose::Setup { .. } | Purpose::Play(_) | Purpose::Pause
-        );
-        if let Some(feature) = self.config.require.filter(|_| requires) {
-            writer.header("Require", feature);
-        }
-        match &draft.purpose {
-            Purpose::Describe | Purpose::Probe => writer.header("Accept", "application/sdp"),
-            Purpose::Setup { asked, profile, .. } => {
-                let (profile, rtcp) = (profile.name(), asked | 1);
-                let transport = format!("RTP/{profile}/TCP;unicast;interleaved={asked}-{rtcp}");
-                writer.header("Transport", &transport);
-                if let Some(size) = block_size {
-                    writer.header("Blocksize", &size.to_string());
-                }
-            }
-            // After PAUSE, PLAY without a range resumes (RFC 2326 10.5).
-            Purpose::Play(PlayRange::Start) if is_first_play => {
-                writer.header("Range", "npt=0.000-");
-            }
-            Purpose::Play(PlayRange::Now) if is_first_play => writer.header("Range", "npt=now-"),
-            Purpose::Play(PlayRange::Given(headers)) => {
-                for (name, value) in headers.iter() {
-                    writer.header(name, value);
-                }
-            }
-            Purpose::Parameters(parameters) => {
-                writer.header("Content-Type", &parameters.content_type);
-                writer.header("Content-Length", &parameters.body.len().to_string());
-            }
-            _ => {}
-        }
-        // The server may have named none.
-        if let Some(id) = session_id.filter(|id| !id.is_empty()) {
-            writer.header("Session", &id);
+        let mut put = |name: &str, value: &str| writer.header(name, value);
+        match &draft.seen {
+            None => self.headers(&draft, &mut put),
+            Some(seen) => self.seen_headers(&draft, seen, &mut put),
         }
         writer.finish();
+        self.out = out;
         if matches!(draft.purpose, Purpose::Play(_)) {
             self.watch_play(now, &draft);
         }

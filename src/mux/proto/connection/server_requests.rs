@@ -1,13 +1,21 @@
 //! Requests of the server: the core answers each, with *its* CSeq; otherwise the server may end the
-//! session.
+//! session. The user of the connection may be asked first; without an answer in time the core's own goes out.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rtsp_types::Method;
 
-use super::{Connection, SessionPhase, session::CoreSession};
+use super::{
+    Connection, SessionPhase, Timer,
+    session::CoreSession,
+    shown::{OURS, is_header_name, without_control},
+};
 use crate::mux::proto::{
-    event::FailureKind,
+    command::{ServerAnswer, ServerRequest},
+    event::{Event, FailureKind},
     limits::Timeouts,
     wire::{
         header::parse_session,
@@ -17,6 +25,28 @@ use crate::mux::proto::{
 
 /// Our answer to OPTIONS: the methods that a server may use.
 const PUBLIC: &str = "OPTIONS, GET_PARAMETER, SET_PARAMETER, ANNOUNCE, REDIRECT, TEARDOWN";
+
+/// How long the user has to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// The most requests that the user is asked about at a time.
+const MOST_QUESTIONS: usize = 8;
+
+/// The requests of the server that wait for the user's answer.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// The number of the last one.
+    last: u64,
+    waiting: BTreeMap<u64, Question>,
+}
+
+#[derive(Debug)]
+struct Question {
+    cseq: String,
+    session: Option<String>,
+    /// Ours, if the user has none.
+    answer: ServerAnswer,
+    due: Instant,
+}
 
 /// Counts unrequested messages of the server in time windows, to tell a storm from normal traffic.
 #[derive(Debug, Default)]
@@ -49,7 +79,7 @@ impl Connection {
         if self.requests_of_server.is_storm(now, timeouts, limit) {
             return self.break_off("the server sends requests without end");
         }
-        self.answer(method, request);
+        self.answer_or_ask(now, (method, uri), request);
         match method {
             Method::Teardown => self.on_server_teardown(now, request),
             Method::Redirect => self.on_server_redirect(now, uri, request),
@@ -57,32 +87,98 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, method: &Method, request: &Message) {
+    fn answer_or_ask(&mut self, now: Instant, (method, uri): (&Method, &str), request: &Message) {
         // A request without CSeq cannot be answered.
         let Some(cseq) = request.headers.first("CSeq") else {
             return;
         };
-        let (code, reason) = match method {
-            Method::Options
-            | Method::GetParameter
-            | Method::SetParameter
-            | Method::Announce
-            | Method::Redirect
-            | Method::Teardown => (200, "OK"),
-            _ => (501, "Not Implemented"),
-        };
-        let cseq: String = cseq.chars().filter(char::is_ascii_digit).take(10).collect();
-        let from = self.out.len();
-        let mut writer = MessageWriter::response(&mut self.out, code, reason, &cseq);
-        if let Some(session) = request.headers.first("Session").and_then(parse_session) {
-            writer.header("Session", &session.id);
-        }
+        let mut answer = ServerAnswer::usual(method);
         if *method == Method::Options {
-            writer.header("Public", PUBLIC);
+            answer
+                .headers
+                .push(("Public".to_owned(), PUBLIC.to_owned()));
         }
-        writer.header("User-Agent", &self.config.user_agent);
+        let agent = self.config.user_agent.clone();
+        answer.headers.push(("User-Agent".to_owned(), agent));
+        let session = request.headers.first("Session").and_then(parse_session);
+        let question = Question {
+            cseq: cseq.chars().filter(char::is_ascii_digit).take(10).collect(),
+            session: session.map(|session| session.id),
+            answer: answer.clone(),
+            due: now + ANSWER_TIME,
+        };
+        if !self.config.asks_for_answers || self.questions.waiting.len() >= MOST_QUESTIONS {
+            return self.answer(&question, &answer);
+        }
+        let headers = request.headers.iter();
+        let request = ServerRequest {
+            method: <&str>::from(method).to_owned(),
+            uri: uri.to_owned(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body: request.body.clone(),
+        };
+        self.questions.last += 1;
+        let number = self.questions.last;
+        self.questions.waiting.insert(number, question);
+        self.set_question_timer();
+        self.events.push_back(Event::ServerRequest {
+            number,
+            request,
+            answer,
+        });
+    }
+
+    /// The user answers a request of the server ([`Event::ServerRequest`]); too late, it changes nothing.
+    pub fn handle_server_answer(&mut self, number: u64, answer: &ServerAnswer) {
+        if let Some(question) = self.questions.waiting.remove(&number)
+            && !self.is_closed()
+        {
+            self.answer(&question, answer);
+        }
+        self.set_question_timer();
+    }
+
+    /// The user has not answered in time.
+    pub(super) fn answer_as_usual(&mut self, now: Instant) {
+        let waiting = std::mem::take(&mut self.questions.waiting);
+        let (over, waiting) = waiting.into_iter().partition(|(_, it)| it.due <= now);
+        self.questions.waiting = waiting;
+        let over: BTreeMap<u64, Question> = over;
+        for question in over.values() {
+            self.answer(question, &question.answer);
+        }
+        self.set_question_timer();
+    }
+
+    fn set_question_timer(&mut self) {
+        match self.questions.waiting.values().map(|it| it.due).min() {
+            Some(due) => self.timers.set(Timer::Answer, due),
+            None => self.timers.clear(Timer::Answer),
+        }
+    }
+
+    fn answer(&mut self, question: &Question, answer: &ServerAnswer) {
+        let from = self.out.len();
+        let (code, reason) = (answer.code, &answer.reason);
+        let reason = without_control(reason);
+        let mut writer = MessageWriter::response(&mut self.out, code, &reason, &question.cseq);
+        if let Some(id) = &question.session {
+            writer.header("Session", id);
+        }
+        let is_own = |name: &str| OURS.iter().any(|own| own.eq_ignore_ascii_case(name));
+        for (name, value) in &answer.headers {
+            if is_header_name(name) && !is_own(name) {
+                writer.header(name, &without_control(value));
+            }
+        }
+        if !answer.body.is_empty() {
+            writer.header("Content-Length", &answer.body.len().to_string());
+        }
         writer.finish();
         self.log_sent(None, from);
+        self.out.extend_from_slice(&answer.body);
     }
 
     /// The server tears one of our sessions down (RFC 7826 13.7.2).

@@ -64,7 +64,8 @@ impl Connection {
     fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
         let mine = take_where(&mut self.waiting, |draft| draft.session == Some(key));
         let retries = self.authorizer.take_retries_of(key);
-        for draft in mine.into_iter().chain(retries) {
+        let shown = self.shown.take_of(key);
+        for draft in mine.into_iter().chain(retries).chain(shown) {
             self.withdraw(draft, FailureKind::Cancelled);
         }
         for (cseq, method, caller) in self.requests.disown(key, now) {

@@ -1,7 +1,7 @@
 //! The signals and actions of `rtspsrc`, with its signatures. docs/signals.md says when each is emitted.
 //!
 //! ```text
-//! certificates accept-certificate
+//! connection   accept-certificate, before-send, handle-request
 //! description  on-sdp, select-stream
 //! manager      new-manager
 //! keys         request-rtcp-key and what came with it
@@ -12,7 +12,7 @@
 //! The session emits them, on threads of their own: [`handlers`](crate::rtspsrc::handlers).
 
 mod backchannel;
-mod certificates;
+mod connection;
 mod description;
 mod keys;
 mod manager;
@@ -26,7 +26,7 @@ use gstreamer as gst;
 /// All signals of the element.
 pub(crate) static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(|| {
     let mut signals = Vec::new();
-    signals.extend(certificates::signals());
+    signals.extend(connection::signals());
     signals.extend(description::signals());
     signals.extend(manager::signals());
     signals.extend(keys::signals());
