@@ -7,6 +7,7 @@
 
 mod arguments;
 mod client;
+mod clock;
 mod contender;
 mod document;
 mod encode;
@@ -81,6 +82,7 @@ fn measure(options: &Options) -> Outcome {
         let section = match part {
             Part::Compare => measures::compare(&bench)?,
             Part::Core => measures::core(&bench)?,
+            Part::Latency => measures::latency(&bench)?,
             Part::Scale => scale::measure(&bench)?,
         };
         println!("{}\n", section.text());

@@ -179,6 +179,33 @@ pub(crate) fn builds(bench: &Bench, base: &Path) -> Outcome<Section> {
     Ok(section)
 }
 
+/// From the server's send to the pad, and what waking up costs, by the number of cameras.
+pub(crate) fn latency(bench: &Bench) -> Outcome<Section> {
+    let mut elements = vec![Contender::element(RTSPSRC, RTSPSRC, &[])];
+    elements.extend(Contender::ours());
+    let mut section = Section::new("latency");
+    section.paragraph(&format!(
+        "Taken on: {}. {} interleaved runs each. In brackets: the ratio to `rtspsrc`, median of the rounds.",
+        bench.machine(),
+        bench.runs()
+    ));
+    let columns = [
+        ("p50, ms", "latency-p50"),
+        ("p99, ms", "latency-p99"),
+        ("p99.9, ms", "latency-p99.9"),
+        ("wake-ups a second", "waits"),
+        ("CPU, % of a core", "cpu"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+    ];
+    for cameras in [1, 4, 16, 64, 256] {
+        let samples = bench.rounds(&elements, Load::stamped(cameras, 2000), bench.runs())?;
+        section.paragraph(&format!("**Cameras of 2 Mbit/s: {cameras}**"));
+        table(RTSPSRC, &mut section, &elements, &samples, &columns);
+    }
+    Ok(section)
+}
+
 /// The library alone against a loop that reads and slices.
 pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
     const BARE: &str = "reading and slicing";

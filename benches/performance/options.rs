@@ -8,6 +8,8 @@ writes the tables and plots of docs/performance.md. Keep the machine quiet meanw
 
   compare     CPU, threads, memory, start and stop of 64 streams (about 8 minutes)
   core        the library without GStreamer against a loop that only reads (a minute)
+  latency     from the server's send to the pad, wake-ups and CPU of 1 to 256 cameras
+              of 2 Mbit/s (about 12 minutes)
   scale       1 to 128 sessions on a connection, 400 sessions on 200 servers: what
               a stream, a Mbit/s and a connection cost (about 6 minutes)
               without a part: all of them
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 pub(crate) enum Part {
     Compare,
     Core,
+    Latency,
     Scale,
 }
 
@@ -53,6 +56,7 @@ impl Options {
             match word.as_str() {
                 "compare" => options.parts.push(Part::Compare),
                 "core" => options.parts.push(Part::Core),
+                "latency" => options.parts.push(Part::Latency),
                 "scale" => options.parts.push(Part::Scale),
                 "--run" => is_to_run = true,
                 "--quick" => options.quick = true,
@@ -74,7 +78,7 @@ impl Options {
             return Ok(None);
         }
         if options.parts.is_empty() {
-            options.parts = vec![Part::Compare, Part::Core, Part::Scale];
+            options.parts = vec![Part::Compare, Part::Core, Part::Latency, Part::Scale];
         }
         if options.runs == 0 {
             options.runs = if options.quick { 2 } else { 5 };

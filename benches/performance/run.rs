@@ -27,7 +27,8 @@ pub(crate) struct Load {
     pub(crate) streams: usize,
     pub(crate) servers: usize,
     pub(crate) kbits: u32,
-    pub(crate) is_paced: bool,
+    /// How the server sends: `paced`, `stamped` or `unthrottled`.
+    pub(crate) pace: &'static str,
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
     /// Server and client on a processor each.
@@ -41,7 +42,7 @@ impl Load {
             streams,
             servers: 1,
             kbits,
-            is_paced: true,
+            pace: "paced",
             // Longer than threads are kept that only the start has needed.
             warm_up: Duration::from_secs(3),
             window: Duration::from_secs(4),
@@ -51,10 +52,18 @@ impl Load {
 
     pub(crate) fn unthrottled(streams: usize) -> Self {
         Self {
-            is_paced: false,
+            pace: "unthrottled",
             warm_up: Duration::from_secs(1),
             window: Duration::from_secs(3),
             ..Self::paced(streams, 4000)
+        }
+    }
+
+    /// The times in the packets are those at which they are sent.
+    pub(crate) fn stamped(streams: usize, kbits: u32) -> Self {
+        Self {
+            pace: "stamped",
+            ..Self::paced(streams, kbits)
         }
     }
 
@@ -161,14 +170,7 @@ impl Bench {
             .with("streams", load.streams)
             .with("servers", load.servers)
             .with("kbits", load.kbits)
-            .with(
-                "pace",
-                if load.is_paced {
-                    "paced"
-                } else {
-                    "unthrottled"
-                },
-            )
+            .with("pace", load.pace)
             .with("warm-up", warm_up.as_millis())
             .with("window", window.as_millis());
         let client = Process::start(contender.program()?, contender.role(), &client)?.finish()?;
@@ -193,9 +195,9 @@ impl Bench {
 }
 
 fn rate(load: Load) -> String {
-    match load.is_paced {
-        true => format!("{} kbit/s", load.kbits),
-        false => "unthrottled".to_owned(),
+    match load.pace {
+        "unthrottled" => load.pace.to_owned(),
+        _ => format!("{} kbit/s", load.kbits),
     }
 }
 

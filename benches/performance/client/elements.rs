@@ -13,7 +13,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::{Task, allocations::allocations, usage};
-use crate::{Outcome, arguments::Arguments, contender::OURS};
+use crate::{Outcome, arguments::Arguments, clock::Latencies, contender::OURS};
 
 /// For all first pictures.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(50);
 struct Meter {
     bytes: AtomicU64,
     units: AtomicU64,
+    /// Of the packets that leave the sources, where their times are those at which they were sent.
+    latencies: Option<Latencies>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -31,7 +33,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     gstrtspmux::plugin_register_static()?;
     let task = Task::new(arguments)?;
     let element: String = arguments.value("element")?;
-    let meter = Arc::<Meter>::default();
+    let is_stamped = task.pace == "stamped";
+    let meter = Arc::new(Meter {
+        latencies: is_stamped.then(Latencies::default),
+        ..Meter::default()
+    });
     let (first, firsts) = channel();
     let pipeline = gst::Pipeline::new();
     let sources = (0..task.streams)
@@ -77,9 +83,18 @@ fn look(
     let bytes = meter.bytes.load(Ordering::Relaxed);
     let units = meter.units.load(Ordering::Relaxed);
     let allocated = allocations.map(|count| count());
+    let waits = usage::waits();
+    meter.latencies.iter().for_each(Latencies::clear);
     watch(pipeline, task.window)?;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
+    println!("waits={}", (usage::waits() - waits) / seconds);
+    for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        let latencies = meter.latencies.as_ref();
+        if let Some(latency) = latencies.and_then(|latencies| latencies.quantile(share)) {
+            println!("latency-{name}={latency}");
+        }
+    }
     let gbits = (meter.bytes.load(Ordering::Relaxed) - bytes) as f64 * 8e-9;
     println!("cpu={}", 100.0 * cpu / seconds);
     println!("gbits-per-second={}", gbits / seconds);
@@ -105,7 +120,11 @@ fn add(
     pipeline.add_many([source, &depay, &sink])?;
     depay.link(&sink)?;
     let input = depay.static_pad("sink").ok_or("no sink pad")?;
+    let of_source = Arc::clone(meter);
     source.connect_pad_added(move |source, pad| {
+        if of_source.latencies.is_some() {
+            watch_latency(pad, Arc::clone(&of_source));
+        }
         if let Err(error) = pad.link(&input) {
             gst::element_error!(source, gst::StreamError::Failed, ["{error}"]);
         }
@@ -131,6 +150,22 @@ fn add(
         gst::PadProbeReturn::Ok
     });
     Ok(())
+}
+
+fn watch_latency(pad: &gst::Pad, meter: Arc<Meter>) {
+    let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+    pad.add_probe(mask, move |_, info| {
+        if let Some(latencies) = &meter.latencies {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(buffer)) => latencies.on_buffer(buffer),
+                Some(gst::PadProbeData::BufferList(list)) => {
+                    list.iter().for_each(|buffer| latencies.on_buffer(buffer));
+                }
+                _ => {}
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 fn wait_for_all(pipeline: &gst::Pipeline, firsts: &Receiver<()>, streams: usize) -> Outcome {

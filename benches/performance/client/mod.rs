@@ -18,7 +18,7 @@ struct Task {
     streams: usize,
     /// Addresses of the server that they are spread over.
     servers: usize,
-    /// `paced` or `unthrottled`.
+    /// `paced`, `stamped` or `unthrottled`.
     pace: String,
     warm_up: Duration,
     window: Duration,

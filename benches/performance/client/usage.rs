@@ -22,6 +22,21 @@ pub(super) fn cpu_time_of(process: u32) -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
+/// How often the threads that this process has now began to wait.
+pub(super) fn waits() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task");
+    tasks
+        .into_iter()
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok())
+        .filter_map(|status| {
+            let mut lines = status.lines();
+            let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            waits.trim().parse::<f64>().ok()
+        })
+        .sum()
+}
+
 /// Threads and resident memory in MB, of this process or another one.
 pub(super) fn threads_and_memory(process: &str) -> (f64, f64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();

@@ -15,7 +15,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Counts, clip::Clip, session::Session};
+use super::{
+    Counts,
+    clip::Clip,
+    session::{Pace, Session},
+};
 use crate::{
     Outcome,
     rtsp::{Incoming, Parser, Request, Response},
@@ -170,9 +174,10 @@ impl Connection {
             ("DESCRIBE", _) => self.describe(request),
             ("SETUP", _) => self.set_up(request),
             ("PLAY", Some(index)) => {
-                self.sessions[index].play(Instant::now());
+                let base = self.sessions[index].play(Instant::now());
                 let url = format!("{}/video", request.uri.trim_end_matches('/'));
-                Response::new(200).header("RTP-Info", format!("url={url};seq=0;rtptime=0"))
+                let info = format!("url={url};seq=0;rtptime={base}");
+                Response::new(200).header("RTP-Info", info)
             }
             ("PAUSE", Some(index)) => {
                 self.sessions[index].pause();
@@ -212,7 +217,7 @@ impl Connection {
 
     /// A session of one stream, on the channels that the client asks for.
     fn set_up(&mut self, request: &Request) -> Response {
-        let Some((is_paced, number)) = camera(&request.uri) else {
+        let Some((pace, number)) = camera(&request.uri) else {
             return Response::new(404);
         };
         let transport = request.headers.value("Transport").unwrap_or_default();
@@ -231,22 +236,17 @@ impl Connection {
             channel.saturating_add(1)
         );
         self.sessions
-            .push(Session::new(id.clone(), number, is_paced, channel));
+            .push(Session::new(id.clone(), number, pace, channel));
         Response::new(200)
             .header("Transport", answer)
             .header("Session", format!("{id};timeout=60"))
     }
 }
 
-/// Whether it is paced, and its number: `rtsp://host/paced/7[/video]`.
-fn camera(uri: &str) -> Option<(bool, usize)> {
+/// Its pace and its number: `rtsp://host/paced/7[/video]`.
+fn camera(uri: &str) -> Option<(Pace, usize)> {
     let mut path = uri.split('/').skip(3);
-    let is_paced = match path.next()? {
-        "paced" => true,
-        "unthrottled" => false,
-        _ => return None,
-    };
-    Some((is_paced, path.next()?.parse().ok()?))
+    Some((Pace::named(path.next()?)?, path.next()?.parse().ok()?))
 }
 
 /// A client that closes without a word is nothing to report.

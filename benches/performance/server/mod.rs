@@ -1,8 +1,8 @@
 //! The load server: plays a clip to any number of sessions of any number of connections, at the
 //! clip's own pace or as fast as it is read.
 //!
-//! `/paced/N` and `/unthrottled/N` are its cameras; all addresses of the machine have them. A
-//! connection has a thread. It says `port=N`, and when its input ends what it has seen.
+//! `/paced/N`, `/stamped/N` and `/unthrottled/N` are its cameras; all addresses of the machine have
+//! them. A connection has a thread. It says `port=N`, and when its input ends what it has seen.
 
 mod clip;
 mod connection;
