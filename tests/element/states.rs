@@ -1,6 +1,13 @@
 //! States: up and down at any moment, at once, with nothing left at the server.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::channel,
+    },
+    time::Instant,
+};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -196,6 +203,39 @@ fn up_and_down_a_hundred_times_leaves_nothing_at_the_server() {
         .unwrap();
     assert_eq!(counts.teardowns, counts.sessions, "{counts:?}");
     assert_eq!(player.element("source").src_pads().len(), 0);
+}
+
+for_both_managers!(null_waits_for_a_push_that_is_under_way);
+/// A program may free what its probes use once the element is in NULL.
+fn null_waits_for_a_push_that_is_under_way() {
+    init();
+    let server = MockServer::builder().cameras(1).start();
+    let player = playing(&server.url("/cam/1"));
+    let seen = player.seen_by("sink");
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    server.send_packets("/cam/1", 5);
+    seen.wait_for(1);
+
+    let source = player.element("source");
+    let pad = source.src_pads().remove(0);
+    let is_null = Arc::new(AtomicBool::new(false));
+    let (pushing, pushes) = channel();
+    let at_end = Arc::clone(&is_null);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+        // The state change stops the pad first, and waits then.
+        let _ = pushing.send(None);
+        while !pad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+            std::thread::yield_now();
+        }
+        (0..1000).for_each(|_| std::thread::yield_now());
+        let _ = pushing.send(Some(at_end.load(Ordering::Acquire)));
+        gst::PadProbeReturn::Remove
+    });
+    server.send_packets("/cam/1", 5);
+    assert_eq!(pushes.recv_timeout(PATIENCE), Ok(None));
+    source.set_state(gst::State::Null).unwrap();
+    is_null.store(true, Ordering::Release);
+    assert_eq!(pushes.recv_timeout(PATIENCE), Ok(Some(false)));
 }
 
 #[test]

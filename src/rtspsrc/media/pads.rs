@@ -107,7 +107,7 @@ pub(crate) struct PadStream {
 impl PadStream {
     /// Its stream is gone for now: tells downstream not to wait for it. `now` is the running time.
     pub(crate) fn push_gap(&self, now: gst::ClockTime) {
-        if let Some(ghost) = lock(&self.ghost).clone() {
+        if let Some(ghost) = self.shown() {
             let start = self.timeline.last();
             let duration = now.saturating_sub(start);
             let gap = Gap { start, duration };
@@ -116,10 +116,14 @@ impl PadStream {
         }
     }
 
+    /// The pad that applications see, once it is there.
+    pub(crate) fn shown(&self) -> Option<gst::GhostPad> {
+        lock(&self.ghost).clone()
+    }
+
     /// Whether downstream takes packets of a payload type at all, as far as their caps tell.
     fn is_wanted(&self, payload_type: u8) -> bool {
-        let ghost = lock(&self.ghost).clone();
-        match (ghost, self.caps(payload_type)) {
+        match (self.shown(), self.caps(payload_type)) {
             (Some(ghost), Some(caps)) => ghost.peer_query_accept_caps(&caps),
             _ => true,
         }
@@ -157,7 +161,7 @@ impl PadStream {
 
     /// Its stream is gone for good.
     pub(crate) fn push_eos(&self) {
-        if let Some(ghost) = lock(&self.ghost).clone() {
+        if let Some(ghost) = self.shown() {
             let _ = ghost.push_event(gst::event::Eos::new());
         }
     }
@@ -311,8 +315,7 @@ impl Pads {
         let Some(element) = self.element.upgrade() else {
             return Ok(());
         };
-        let present = lock(&stream.ghost).clone();
-        if let Some(ghost) = present {
+        if let Some(ghost) = stream.shown() {
             gst::debug!(CAT, obj = ghost, "new source {}", target.name());
             return ghost.set_target(Some(target));
         }
