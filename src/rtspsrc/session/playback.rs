@@ -1,7 +1,8 @@
 //! A session while it plays: pushes its packets, pauses and plays it again, and watches for silence.
 
 use std::{
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -125,7 +126,9 @@ impl Playback<'_> {
             tokio::select! {
                 biased;
                 () = reached(&mut self.target, |target| target != TargetState::Playing) => return Ok(()),
-                next = self.feed.next_batch(&mut self.session, &mut batch) => match next {
+                (next, is_at_once) = at_once(self.feed.next_batch(&mut self.session, &mut batch)) => match next {
+                    // A batch is as long as the queue was. The other sessions have their turn first.
+                    FeedInput::Packets if is_at_once => tokio::task::yield_now().await,
                     FeedInput::Packets => {}
                     FeedInput::Late => self.feed.push_late().map_err(|halt| self.halted(halt))?,
                     // Downstream held the stream up: the camera was not silent.
@@ -193,9 +196,10 @@ impl Playback<'_> {
             if timer::now().saturating_duration_since(began) > HELD_UP {
                 self.watchdog.restart(timer::now());
             }
-            // A batch is as long as the queue was. Now the tasks of the streams and of the other sessions
-            // run.
-            tokio::task::yield_now().await;
+            // The tasks of the streams run before more is taken, or streams are parked that are not slow.
+            if self.feed.is_held_up() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -439,6 +443,18 @@ impl Playback<'_> {
         self.on_discontinuity()?;
         self.feed.restart().map_err(EndReason::Flow)
     }
+}
+
+/// The output of a future, and whether it was there when it was first asked for.
+async fn at_once<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let mut future = pin!(future);
+    let mut is_first = true;
+    poll_fn(|context| {
+        let is_at_once = std::mem::take(&mut is_first);
+        let output = future.as_mut().poll(context);
+        output.map(|output| (output, is_at_once))
+    })
+    .await
 }
 
 async fn answered(question: &mut Option<SecondDescribe>) -> Option<Presentation> {
