@@ -83,12 +83,13 @@ fn look(
     let bytes = meter.bytes.load(Ordering::Relaxed);
     let units = meter.units.load(Ordering::Relaxed);
     let allocated = allocations.map(|count| count());
-    let waits = usage::waits();
+    let waits = usage::Waits::now();
     meter.latencies.iter().for_each(Latencies::clear);
     watch(pipeline, task.window)?;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
-    println!("waits={}", (usage::waits() - waits) / seconds);
+    let waited = usage::Waits::now().since(&waits);
+    println!("waits={}", waited as f64 / seconds);
     for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         let latencies = meter.latencies.as_ref();
         if let Some(latency) = latencies.and_then(|latencies| latencies.quantile(share)) {

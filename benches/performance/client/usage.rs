@@ -1,6 +1,6 @@
 //! What a process uses.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -22,19 +22,31 @@ pub(super) fn cpu_time_of(process: u32) -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
-/// How often the threads that this process has now began to wait.
-pub(super) fn waits() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task");
-    tasks
-        .into_iter()
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok())
-        .filter_map(|status| {
+/// How often each thread of this process began to wait so far, by its number.
+pub(super) struct Waits(BTreeMap<OsString, u64>);
+
+impl Waits {
+    pub(super) fn now() -> Self {
+        let tasks = std::fs::read_dir("/proc/self/task");
+        let tasks = tasks.into_iter().flatten().flatten();
+        let waits = tasks.filter_map(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
             let mut lines = status.lines();
             let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-            waits.trim().parse::<f64>().ok()
-        })
-        .sum()
+            Some((task.file_name(), waits.trim().parse().ok()?))
+        });
+        Self(waits.collect())
+    }
+
+    /// How often the threads that are there now have waited since `before`.
+    pub(super) fn since(&self, before: &Self) -> u64 {
+        let threads = self.0.iter();
+        let waits = threads.map(|(thread, waits)| {
+            let before = before.0.get(thread).copied().unwrap_or_default();
+            waits.saturating_sub(before)
+        });
+        waits.sum()
+    }
 }
 
 /// Threads and resident memory in MB, of this process or another one.
