@@ -587,13 +587,17 @@ impl Setup {
         Ok(Work::none())
     }
 
-    /// Makes the session on this connection.
-    fn open(&self, handle: ConnectionHandle) -> Work {
-        let config = SessionConfig {
+    fn session_config(&self) -> SessionConfig {
+        SessionConfig {
             url: self.target.url.clone(),
             keep_alive: self.options.keep_alive,
             block_size: self.options.block_size,
-        };
+        }
+    }
+
+    /// Makes the session on this connection.
+    fn open(&self, handle: ConnectionHandle) -> Work {
+        let config = self.session_config();
         let (overflow, monitor) = (self.options.overflow, self.monitor.clone());
         let patience = self.options.answer_timeout;
         Work::new(Operation::Connect, async move {

@@ -241,10 +241,7 @@ impl Setup {
         let there = self.here.attachment.as_ref().map(Attachment::connection);
         let pool = self.pool.clone();
         let checkout = self.check_request();
-        let config = SessionConfig {
-            url: self.target.url.clone(),
-            keep_alive: self.options.keep_alive,
-        };
+        let config = self.session_config();
         let (overflow, release) = (self.options.overflow, self.monitor.release_guard());
         Work::new(Operation::CheckDescription, async move {
             let describing = async {
