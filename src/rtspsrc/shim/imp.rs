@@ -93,20 +93,7 @@ impl ElementImpl for RtspSrc {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst::Caps::builder_full()
-                .structure(gst::Structure::new_empty("application/x-rtp"))
-                .structure(gst::Structure::new_empty("application/x-rdt"))
-                .build();
-            let template = gst::PadTemplate::new(
-                "stream_%u",
-                gst::PadDirection::Src,
-                gst::PadPresence::Sometimes,
-                &caps,
-            );
-            template.into_iter().collect()
-        });
-        &TEMPLATES
+        <imp::RtspMuxSrc as ElementImpl>::pad_templates()
     }
 }
 
