@@ -8,10 +8,11 @@ use url::Url;
 
 use super::{
     Connection, CoreSession, HealthCheck, SessionPhase,
-    channels::{ChannelPair, Collision, Grant, PayloadTypes},
+    channels::{ChannelPair, Collision, Grant},
     liveness::means_unsupported,
     matching::{Match, SeenAnswer, is_description},
     requests::{Draft, Outstanding, Purpose},
+    route::PayloadTypes,
     sending::REPLACED,
 };
 use crate::mux::proto::{

@@ -31,7 +31,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Connection, Timer, channels::FrameVerdict};
+use super::{Connection, Timer, route::FrameVerdict};
 use crate::mux::proto::{
     command::SessionKey,
     event::{CloseReason, Event, FramingLoss, Packet, Undescribed},

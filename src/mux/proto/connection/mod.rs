@@ -21,6 +21,7 @@ mod held;
 pub(crate) mod liveness;
 mod matching;
 pub(crate) mod requests;
+mod route;
 mod sending;
 mod server_redirect;
 mod server_requests;
@@ -49,7 +50,7 @@ use self::{
     liveness::{HealthCheck, KeepAliveMethod, Means, Timer, TimerTable},
     matching::AnswerHistory,
     requests::{Draft, RequestTable},
-    server_requests::{Questions, StormGuard},
+    server_requests::{OpenRequests, StormGuard},
     session::{CoreSession, SessionPhase, SessionTable, TeardownState},
     shown::Shown,
     status::{Counters, Meter},
@@ -175,7 +176,7 @@ pub struct Connection {
     /// server may send media of that session on channels that are free here.
     id_given_twice: Option<String>,
     requests_of_server: StormGuard,
-    questions: Questions,
+    questions: OpenRequests,
     unmatched: StormGuard,
     repeated: StormGuard,
     answered: AnswerHistory,
@@ -230,7 +231,7 @@ impl Connection {
             tainted: false,
             id_given_twice: None,
             requests_of_server: StormGuard::default(),
-            questions: Questions::default(),
+            questions: OpenRequests::default(),
             unmatched: StormGuard::default(),
             repeated: StormGuard::default(),
             answered: AnswerHistory::default(),

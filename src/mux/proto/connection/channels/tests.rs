@@ -1,4 +1,5 @@
 use super::*;
+use crate::mux::proto::event::Undescribed;
 
 const A: SessionKey = SessionKey(1);
 const B: SessionKey = SessionKey(2);
