@@ -29,7 +29,7 @@ pub struct TlsOptions {
     pub checks: CertificateChecks,
     pub(super) authorities: Arc<[CertificateDer<'static>]>,
     pub(super) client: Option<Arc<ClientIdentity>>,
-    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) fingerprint: Option<CertificateFingerprint>,
     pub(super) decisions: Option<Decisions>,
 }
 
@@ -69,7 +69,7 @@ impl TlsOptions {
     ///
     /// [`InvalidTls::Fingerprint`].
     pub fn with_fingerprint(mut self, text: &str) -> Result<Self, InvalidTls> {
-        self.fingerprint = Some(Fingerprint::parse(text)?);
+        self.fingerprint = Some(CertificateFingerprint::parse(text)?);
         Ok(self)
     }
 
@@ -173,9 +173,9 @@ impl Hash for ClientIdentity {
 
 /// The SHA-256 digest of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint([u8; 32]);
+pub(super) struct CertificateFingerprint([u8; 32]);
 
-impl Fingerprint {
+impl CertificateFingerprint {
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
     }
@@ -197,7 +197,7 @@ impl Fingerprint {
 }
 
 /// As openssl prints it.
-impl fmt::Display for Fingerprint {
+impl fmt::Display for CertificateFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let colons = std::iter::once("").chain(std::iter::repeat(":"));
         colons
@@ -206,7 +206,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-impl fmt::Debug for Fingerprint {
+impl fmt::Debug for CertificateFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

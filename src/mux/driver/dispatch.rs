@@ -195,7 +195,7 @@ impl Driver {
     /// Shows a request to the user, on a thread of its own. If the user panics or there is no thread, the
     /// request is held back.
     fn show(&self, number: u64, mut request: OutgoingRequest) {
-        let seen = Seen {
+        let seen = ShownRequest {
             handle: Arc::clone(&self.handle),
             number,
             headers: None,
@@ -377,13 +377,13 @@ impl Driver {
 }
 
 /// Tells the core what the user has made of a request, when it is dropped.
-struct Seen {
+struct ShownRequest {
     handle: Arc<DriverHandle>,
     number: u64,
     headers: Option<Vec<(String, String)>>,
 }
 
-impl Drop for Seen {
+impl Drop for ShownRequest {
     fn drop(&mut self) {
         self.handle.send(Command::Seen {
             number: self.number,

@@ -20,7 +20,7 @@ use crate::{
     rtspsrc::{manager::ManagerChoice, nanoseconds},
 };
 
-use super::certificates::connection::Shared;
+use super::certificates::connection::TlsObject;
 
 /// GObject's enumeration has the values of the multiplexer's.
 macro_rules! mirrored {
@@ -263,8 +263,8 @@ macro_rules! settings {
             pub(super) tcp_timeout_us: Option<u64>,
             /// Programs see the element as `rtspsrc`.
             pub(crate) is_shim: bool,
-            pub(crate) tls_database: Option<Shared<gio::TlsDatabase>>,
-            pub(crate) tls_interaction: Option<Shared<gio::TlsInteraction>>,
+            pub(crate) tls_database: Option<TlsObject<gio::TlsDatabase>>,
+            pub(crate) tls_interaction: Option<TlsObject<gio::TlsInteraction>>,
             $(pub(crate) $field: $type,)*
         }
 
@@ -285,8 +285,8 @@ macro_rules! settings {
             pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
                 match name {
                     "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
-                    "tls-database" => self.tls_database = get::<Option<_>>(value).map(Shared),
-                    "tls-interaction" => self.tls_interaction = get::<Option<_>>(value).map(Shared),
+                    "tls-database" => self.tls_database = get::<Option<_>>(value).map(TlsObject),
+                    "tls-interaction" => self.tls_interaction = get::<Option<_>>(value).map(TlsObject),
                     $($name => self.$field = get(value),)*
                     _ => return false,
                 }

@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// Names and values.
-type Headers = [(String, String)];
+type HeaderList = [(String, String)];
 
 /// A message that belongs to this process' side of the conversation.
-struct Message(*mut ffi::GstRTSPMessage);
+struct OwnMessage(*mut ffi::GstRTSPMessage);
 
-impl Message {
+impl OwnMessage {
     /// `None`: GStreamer does not know the method, or there is no memory.
-    fn request(method: &str, uri: &str, headers: &Headers, body: &[u8]) -> Option<Self> {
+    fn request(method: &str, uri: &str, headers: &HeaderList, body: &[u8]) -> Option<Self> {
         let (method, uri) = (text(method)?, text(uri)?);
         let mut message = std::ptr::null_mut();
         // SAFETY: both texts live through the calls, and are copied. The message is the caller's then.
@@ -55,7 +55,7 @@ impl Message {
         Some(message)
     }
 
-    fn fill(&self, headers: &Headers, body: &[u8]) -> Option<()> {
+    fn fill(&self, headers: &HeaderList, body: &[u8]) -> Option<()> {
         for (name, value) in headers {
             self.add(name, value);
         }
@@ -135,7 +135,7 @@ impl Message {
     }
 }
 
-impl Drop for Message {
+impl Drop for OwnMessage {
     fn drop(&mut self) {
         // SAFETY: it was made here, and no one else has it: the values that refer to it are gone.
         unsafe { ffi::gst_rtsp_message_free(self.0) };
@@ -151,7 +151,7 @@ fn text(text: &str) -> Option<CString> {
 fn emit(
     element: &RtspMuxSrc,
     signal: &str,
-    messages: &[&Message],
+    messages: &[&OwnMessage],
     result: Option<&mut glib::Value>,
 ) {
     let Some(signal) = SignalId::lookup(signal, RtspMuxSrc::static_type()) else {
@@ -173,7 +173,7 @@ fn emit(
 /// sent.
 pub(super) fn emit_before_send(element: &RtspMuxSrc, request: &mut OutgoingRequest) -> bool {
     let (method, uri) = (&request.method, &request.uri);
-    let Some(message) = Message::request(method, uri, &request.headers, &request.body) else {
+    let Some(message) = OwnMessage::request(method, uri, &request.headers, &request.body) else {
         return true;
     };
     let mut answer = true.to_value();
@@ -189,10 +189,10 @@ pub(super) fn emit_handle_request(
     answer: &mut ServerAnswer,
 ) {
     let (method, uri) = (&request.method, &request.uri);
-    let shown = Message::request(method, uri, &request.headers, &request.body);
+    let shown = OwnMessage::request(method, uri, &request.headers, &request.body);
     let response = shown
         .as_ref()
-        .and_then(|shown| Message::answer(answer, shown));
+        .and_then(|shown| OwnMessage::answer(answer, shown));
     let (Some(shown), Some(response)) = (shown, response) else {
         return;
     };

@@ -30,7 +30,7 @@ const CONTENTION: Duration = Duration::from_millis(20);
 
 /// One task that a worker is on.
 #[derive(Debug)]
-struct Turn {
+struct WorkerTurn {
     number: TurnNumber,
     worker: Arc<Worker>,
     since: Instant,
@@ -58,7 +58,7 @@ enum Standing {
     HeldUp,
 }
 
-impl Turn {
+impl WorkerTurn {
     /// Whether the worker waits for anything but a lock, or is at the lock where it was found before, for
     /// `patience` or longer.
     fn is_held_up(&mut self, now: Instant, found: Found, patience: Duration) -> bool {
@@ -90,7 +90,7 @@ pub(super) struct Accounting {
     /// The one that was at work last is woken first: its processor is warm, and the others are
     /// seen not to be needed.
     idle: Vec<Arc<Worker>>,
-    turns: Vec<Turn>,
+    turns: Vec<WorkerTurn>,
     last: u64,
     /// When a worker was found held up last.
     held_up_at: Option<Instant>,
@@ -164,7 +164,7 @@ impl Accounting {
     pub(super) fn begin(&mut self, now: Instant, worker: &Arc<Worker>) -> TurnNumber {
         self.last += 1;
         let number = TurnNumber(self.last);
-        self.turns.push(Turn {
+        self.turns.push(WorkerTurn {
             number,
             worker: Arc::clone(worker),
             since: now,
@@ -227,7 +227,7 @@ impl Accounting {
     /// The turns that take so long and are not known to be held up.
     pub(super) fn late(&self, now: Instant) -> Vec<(TurnNumber, Arc<Worker>)> {
         let patience = self.patience(now);
-        let is_late = |turn: &&Turn| {
+        let is_late = |turn: &&WorkerTurn| {
             turn.standing != Standing::HeldUp
                 && now.saturating_duration_since(turn.since) >= patience
         };

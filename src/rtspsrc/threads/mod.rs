@@ -50,7 +50,7 @@ use tokio::runtime::Handle;
 pub(crate) use self::task::Task;
 use self::{
     accounting::{Accounting, TurnNumber},
-    reader::{Reader, Watch},
+    reader::{Reader, ReaderHealth},
     worker::{Found, Worker},
 };
 use super::{CAT, lock};
@@ -261,9 +261,9 @@ impl WorkerPool {
     /// the thread wakes the monitor.
     fn watch_reader(&self) -> Option<Duration> {
         let is_busy = match self.reader.watch(timer::now()) {
-            Watch::Calm => return None,
-            Watch::Again(look) => return Some(look),
-            Watch::HeldUp { is_busy } => is_busy,
+            ReaderHealth::Calm => return None,
+            ReaderHealth::Again(look) => return Some(look),
+            ReaderHealth::HeldUp { is_busy } => is_busy,
         };
         let replaced = self.reader.replace(timer::now(), is_busy, |number| {
             let thread = std::thread::Builder::new().name(READER.to_owned());
@@ -321,7 +321,7 @@ pub(crate) fn runtime() -> io::Result<Handle> {
     reader::runtime().map(|runtime| runtime.handle().clone())
 }
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type BoxedFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs a future to its end, on whichever worker is free.
 ///
@@ -329,7 +329,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// The system gives no threads.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    let work: Mutex<Option<Work>> = Mutex::new(Some(Box::pin(future)));
+    let work: Mutex<Option<BoxedFuture>> = Mutex::new(Some(Box::pin(future)));
     let pool = WorkerPool::shared()?;
     pool.ensure_worker()?;
     let task = Task::new(pool, move |task| {

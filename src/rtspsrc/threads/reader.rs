@@ -89,7 +89,7 @@ struct ReaderState {
     number: u64,
     /// That thread, for the monitor.
     worker: Option<Arc<Worker>>,
-    turn: Option<Turn>,
+    turn: Option<ReaderTurn>,
     /// When the thread has left the runtime.
     pass_began: Option<Instant>,
     is_watched: bool,
@@ -100,7 +100,7 @@ struct ReaderState {
 }
 
 /// A task that the thread runs.
-struct Turn {
+struct ReaderTurn {
     task: Arc<Task>,
     since: Instant,
 }
@@ -118,7 +118,7 @@ enum Step {
 
 /// What the monitor finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watch {
+pub(super) enum ReaderHealth {
     /// Nothing is pushed. It need not look again before it is woken.
     Calm,
     /// To be looked at again after this time.
@@ -203,7 +203,7 @@ impl Reader {
         let Some(task) = state.queue.pop_front() else {
             return Step::Read;
         };
-        state.turn = Some(Turn {
+        state.turn = Some(ReaderTurn {
             task: Arc::clone(&task),
             since: now,
         });
@@ -227,7 +227,7 @@ impl Reader {
     }
 
     /// Looks at the thread.
-    pub(super) fn watch(&self, now: Instant) -> Watch {
+    pub(super) fn watch(&self, now: Instant) -> ReaderHealth {
         let mut state = lock(&self.state);
         let is_within = |then: Instant, time| now.saturating_duration_since(then) < time;
         let look = match state.replaced_at {
@@ -242,17 +242,17 @@ impl Reader {
         else {
             state.is_watched = is_within(state.last_turn, CALM);
             return match state.is_watched {
-                true => Watch::Again(look),
-                false => Watch::Calm,
+                true => ReaderHealth::Again(look),
+                false => ReaderHealth::Calm,
             };
         };
         let may_be_busy = state.busy.len() < MOST_BUSY && !is_within(since, BUSY_PATIENCE);
         drop(state);
         // Looking at a thread takes some microseconds.
         match worker.look() {
-            Found::Busy if may_be_busy => Watch::HeldUp { is_busy: true },
-            Found::Busy => Watch::Again(look),
-            Found::Waiting | Found::Locked { .. } => Watch::HeldUp { is_busy: false },
+            Found::Busy if may_be_busy => ReaderHealth::HeldUp { is_busy: true },
+            Found::Busy => ReaderHealth::Again(look),
+            Found::Waiting | Found::Locked { .. } => ReaderHealth::HeldUp { is_busy: false },
         }
     }
 
@@ -269,7 +269,7 @@ impl Reader {
         start: impl FnOnce(u64) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut state = lock(&self.state);
-        let is_late = |turn: &&Turn| now.saturating_duration_since(turn.since) >= QUICK_LOOK;
+        let is_late = |turn: &&ReaderTurn| now.saturating_duration_since(turn.since) >= QUICK_LOOK;
         if state.turn.as_ref().filter(is_late).is_none() {
             return Ok(());
         }

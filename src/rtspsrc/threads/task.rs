@@ -26,7 +26,7 @@ const RUNNING: u8 = 2;
 /// A worker is at it, and it was called for since.
 const RECALLED: u8 = 3;
 
-type Turn = Box<dyn Fn(&Arc<Task>) + Send + Sync>;
+type TaskBody = Box<dyn Fn(&Arc<Task>) + Send + Sync>;
 
 /// Something that is done when it is called for; may block.
 pub(crate) struct Task {
@@ -35,7 +35,7 @@ pub(crate) struct Task {
     /// The thread that reads runs it.
     is_quick: AtomicBool,
     pace: Mutex<Pace>,
-    turn: Turn,
+    turn: TaskBody,
 }
 
 impl Task {

@@ -39,16 +39,16 @@ pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Asking {
     config: Arc<ClientConfig>,
     /// Why the application has no certificate.
-    failure: Failure,
+    failure: DecisionFailure,
 }
 
-type Failure = Arc<Mutex<Option<String>>>;
+type DecisionFailure = Arc<Mutex<Option<String>>>;
 
 impl Asking {
     /// For a handshake with `server`, by `config` where nothing is asked.
     pub(super) fn new(decisions: Decisions, server: &ServerId, config: &TlsConfig) -> Self {
-        let failure = Failure::default();
-        let asked = Arc::new(Asked {
+        let failure = DecisionFailure::default();
+        let asked = Arc::new(AskingVerifier {
             decisions,
             server: server.clone(),
             verifier: config.verifier.clone(),
@@ -94,23 +94,23 @@ impl Asking {
 }
 
 /// What rustls asks.
-struct Asked {
+struct AskingVerifier {
     decisions: Decisions,
     server: ServerId,
     verifier: Arc<Verifier>,
-    failure: Failure,
+    failure: DecisionFailure,
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for AskingVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked")
+        f.debug_struct("AskingVerifier")
             .field("server", &self.server)
             .field("verifier", &self.verifier)
             .finish_non_exhaustive()
     }
 }
 
-impl ServerCertVerifier for Asked {
+impl ServerCertVerifier for AskingVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -165,7 +165,7 @@ impl ServerCertVerifier for Asked {
     }
 }
 
-impl ResolvesClientCert for Asked {
+impl ResolvesClientCert for AskingVerifier {
     fn resolve(
         &self,
         _authorities: &[&[u8]],

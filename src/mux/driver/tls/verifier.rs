@@ -17,7 +17,7 @@ use crate::mux::{
     error::{Error, ErrorKind, TlsFailure},
     proto::ServerText,
     server_key::ServerId,
-    tls::{CertificateChecks, Fingerprint},
+    tls::{CertificateChecks, CertificateFingerprint},
 };
 
 /// The most expiry dates that are ignored in one chain; real chains are shorter.
@@ -36,7 +36,7 @@ pub(super) struct Verifier {
     pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// The only certificate that is trusted; nothing else is checked of it.
-    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) fingerprint: Option<CertificateFingerprint>,
 }
 
 impl Verifier {
@@ -49,7 +49,7 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         if let Some(expected) = self.fingerprint {
-            let is_it = Fingerprint::of(certificate) == expected;
+            let is_it = CertificateFingerprint::of(certificate) == expected;
             let flaw = || OtherError(Arc::new(OtherFingerprint(expected)));
             return is_it
                 .then_some(())
@@ -212,20 +212,24 @@ impl ServerCertVerifier for Verifier {
 /// A refused certificate: why, and which it was.
 #[derive(Debug, thiserror::Error)]
 #[error("{flaw}")]
-struct Refusal {
+struct RefusedCertificate {
     flaw: rustls::Error,
-    fingerprint: Fingerprint,
+    fingerprint: CertificateFingerprint,
 }
 
 /// The certificate has another fingerprint than this one.
 #[derive(Debug, thiserror::Error)]
 #[error("it has another fingerprint than {0}")]
-struct OtherFingerprint(Fingerprint);
+struct OtherFingerprint(CertificateFingerprint);
 
 /// The error for a certificate that is refused.
 pub(super) fn refusal(certificate: &CertificateDer<'_>, flaw: rustls::Error) -> rustls::Error {
-    let fingerprint = Fingerprint::of(certificate);
-    CertificateError::Other(OtherError(Arc::new(Refusal { flaw, fingerprint }))).into()
+    let fingerprint = CertificateFingerprint::of(certificate);
+    CertificateError::Other(OtherError(Arc::new(RefusedCertificate {
+        flaw,
+        fingerprint,
+    })))
+    .into()
 }
 
 /// The most names of a certificate that an error shows.
@@ -288,7 +292,7 @@ fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
 
     match error {
         E::InvalidCertificate(CertificateError::Other(ref other))
-            if let Some(refusal) = other.0.downcast_ref::<Refusal>() =>
+            if let Some(refusal) = other.0.downcast_ref::<RefusedCertificate>() =>
         {
             let (failure, what) = explain(server, refusal.flaw.clone());
             let fingerprint = refusal.fingerprint;

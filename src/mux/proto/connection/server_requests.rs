@@ -33,14 +33,14 @@ const MOST_QUESTIONS: usize = 8;
 
 /// The requests of the server that wait for the user's answer.
 #[derive(Debug, Default)]
-pub(super) struct Questions {
+pub(super) struct OpenRequests {
     /// The number of the last one.
     last: u64,
-    waiting: BTreeMap<u64, Question>,
+    waiting: BTreeMap<u64, OpenRequest>,
 }
 
 #[derive(Debug)]
-struct Question {
+struct OpenRequest {
     cseq: String,
     session: Option<String>,
     /// Ours, if the user has none.
@@ -101,7 +101,7 @@ impl Connection {
         let agent = self.config.user_agent.clone();
         answer.headers.push(("User-Agent".to_owned(), agent));
         let session = request.headers.first("Session").and_then(parse_session);
-        let question = Question {
+        let question = OpenRequest {
             cseq: cseq.chars().filter(char::is_ascii_digit).take(10).collect(),
             session: session.map(|session| session.id),
             answer: answer.clone(),
@@ -145,7 +145,7 @@ impl Connection {
         let waiting = std::mem::take(&mut self.questions.waiting);
         let (over, waiting) = waiting.into_iter().partition(|(_, it)| it.due <= now);
         self.questions.waiting = waiting;
-        let over: BTreeMap<u64, Question> = over;
+        let over: BTreeMap<u64, OpenRequest> = over;
         for question in over.values() {
             self.answer(question, &question.answer);
         }
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, question: &Question, answer: &ServerAnswer) {
+    fn answer(&mut self, question: &OpenRequest, answer: &ServerAnswer) {
         let from = self.out.len();
         let (code, reason) = (answer.code, &answer.reason);
         let reason = without_control(reason);

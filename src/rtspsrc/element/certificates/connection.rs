@@ -18,14 +18,14 @@ use crate::rtspsrc::lock;
 
 /// A `GTlsDatabase` or `GTlsInteraction`.
 #[derive(Clone)]
-pub(crate) struct Shared<T>(pub(crate) T);
+pub(crate) struct TlsObject<T>(pub(crate) T);
 
 // SAFETY: GLib counts references atomically. Both classes are made to be called from the threads of
 // connections: a database locks itself, and an interaction is called in the context of its user
 // (`g_tls_interaction_invoke_request_certificate`).
-unsafe impl<T> Send for Shared<T> {}
+unsafe impl<T> Send for TlsObject<T> {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
+unsafe impl<T> Sync for TlsObject<T> {}
 
 /// The properties of a `GTlsConnection`.
 const OF_CONNECTION: [&str; 9] = [
@@ -85,19 +85,19 @@ mod imp {
     pub(crate) struct PeerConnection {
         values: Mutex<HashMap<String, Kept>>,
         /// GLib asks for the same ones each time.
-        streams: OnceLock<Shared<(gio::InputStream, gio::OutputStream)>>,
+        streams: OnceLock<TlsObject<(gio::InputStream, gio::OutputStream)>>,
     }
 
-    type Kept = Shared<glib::Value>;
+    type Kept = TlsObject<glib::Value>;
 
     impl PeerConnection {
         pub(super) fn keep(&self, name: &str, value: glib::Value) {
-            lock(&self.values).insert(name.to_owned(), Shared(value));
+            lock(&self.values).insert(name.to_owned(), TlsObject(value));
         }
 
         fn streams(&self) -> &(gio::InputStream, gio::OutputStream) {
             let empty = || {
-                Shared((
+                TlsObject((
                     gio::MemoryInputStream::new().upcast(),
                     gio::MemoryOutputStream::new_resizable().upcast(),
                 ))

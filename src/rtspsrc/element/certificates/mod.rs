@@ -11,7 +11,7 @@ use gio::{TlsCertificate, TlsCertificateFlags, TlsInteractionResult, prelude::*}
 use gst::{glib, subclass::prelude::*};
 use gstreamer as gst;
 
-use self::connection::{PeerConnection, Shared};
+use self::connection::{PeerConnection, TlsObject};
 use crate::{
     mux::{CertificateChecks, ClientCertificate, ServerCertificate, TlsDecisions},
     rtspsrc::{CAT, RtspMuxSrc, guard},
@@ -45,7 +45,7 @@ impl TlsDecisions for Decider {
             imp.with_settings(|settings| settings.tls_interaction.clone())
         });
         match interaction {
-            Some(Shared(interaction)) => client_certificate(&interaction, (host, port))
+            Some(TlsObject(interaction)) => client_certificate(&interaction, (host, port))
                 .map_err(|why| format!("tls-interaction: {why}")),
             None => Ok(None),
         }
@@ -65,7 +65,7 @@ fn accepts(element: &RtspMuxSrc, server: &ServerCertificate<'_>) -> bool {
         .ok();
     let mut errors = flags_of(server.failed);
     let mut is_refused = server.is_refused;
-    if let Some(Shared(database)) = database {
+    if let Some(TlsObject(database)) = database {
         let identity = gio::NetworkAddress::new(server.host, server.port);
         let verified = certificate.as_ref().map(|certificate| {
             database.verify_chain(
