@@ -85,7 +85,7 @@ fn f36_a_flood_of_headers_fails_its_own_request() {
 
 #[test]
 fn f36_an_impossible_content_length_fails_its_own_request() {
-    for length in ["9223372036854775808", "99999999999999999999999", "-1", "x"] {
+    for length in ["9223372036854775808", "99999999999999999999999", "-1", "4x"] {
         let mut sim = Sim::new(config());
         let [(impossible, cseq), other] = two_described(&mut sim);
         sim.answer(200, cseq, &[&format!("Content-Length: {length}")]);
