@@ -30,6 +30,7 @@ use crate::mux::{
     },
     proto::{FirstAsked, Presentation},
     server_key::ServerId,
+    stats::WaitReason,
 };
 
 /// What has happened to a session since its last look.
@@ -293,8 +294,9 @@ impl LockedPool<'_> {
             self.table.keep_others_away(place.id);
         }
         // No session is described any more where something is about to play.
-        let is_endangered = view.gate.is_some_and(|input| input.is_endangered);
-        if matches!(step, SetupStep::Play(_)) || is_endangered {
+        let gate_since = attempt.waits_since(WaitReason::PlayGate, now);
+        let is_closed = |input: PlayGateInput| input.ends_joining(gate_since, now);
+        if matches!(step, SetupStep::Play(_)) || view.gate.is_some_and(is_closed) {
             self.table.on_playing(place.id);
         }
     }

@@ -207,7 +207,7 @@ impl Attempt {
     }
 
     /// Since when it waits for `reason`.
-    pub(super) fn waits_since(&self, reason: WaitReason, now: Instant) -> Instant {
+    pub(crate) fn waits_since(&self, reason: WaitReason, now: Instant) -> Instant {
         let waits = self.waits.filter(|(other, _)| *other == reason);
         waits.map_or(now, |(_, since)| since)
     }

@@ -78,6 +78,15 @@ pub(crate) struct PlayGateInput {
     pub(crate) intents_until: Instant,
 }
 
+impl PlayGateInput {
+    /// Whether no session is to be described on the connection any more, for the sake of one that waits to play
+    /// there since `since`. Sessions that have started with it, and waited until it was known whether the server
+    /// shares, come a moment later than it is set up.
+    pub(crate) fn ends_joining(&self, since: Instant, now: Instant) -> bool {
+        self.is_endangered && now >= since + SHORTEST_INTENT
+    }
+}
+
 /// What a session is to do that wants to play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PlayGate {
@@ -181,6 +190,17 @@ mod tests {
         };
         assert_eq!(gate(&facts, now), PlayGate::Hold(facts.intents_until));
         assert_eq!(gate(&facts, facts.intents_until), PlayGate::Play);
+    }
+
+    #[test]
+    fn those_that_started_together_may_join_a_moment_longer() {
+        let now = Instant::now();
+        let facts = PlayGateInput {
+            is_endangered: true,
+            ..facts(now)
+        };
+        assert!(!facts.ends_joining(now, now + SHORTEST_INTENT / 2));
+        assert!(facts.ends_joining(now, now + SHORTEST_INTENT));
     }
 
     #[test]
