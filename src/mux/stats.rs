@@ -237,15 +237,11 @@ pub struct StreamCount {
     pub undescribed_type: Option<u8>,
 }
 
-// The health of one connection in one period while its sessions play, and from which round trip on a
-// path counts as long.
+// The health of one connection in one period while its sessions play, and how many sessions start together over a
+// long path.
 
 /// Out-of-order segments in a period from which on the path counts as lossy.
 pub(crate) const OUT_OF_ORDER: u32 = 3;
-
-/// From this round trip on a path is long: first pictures wait for TCP's slow start, not for the
-/// server.
-pub(crate) const LONG_PATH: Duration = Duration::from_millis(10);
 
 /// The number of sessions whose answers and first pictures fit about two flights of a new
 /// connection (RFC 6928: ten segments, then twenty).

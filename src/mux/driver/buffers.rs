@@ -36,7 +36,8 @@ use bytes::BytesMut;
 
 use crate::mux::{
     delivery::{Attention, HandedOver},
-    stats::{BATCH_OVER_A_LONG_PATH, LONG_PATH},
+    proto::limits::LONG_PATH,
+    stats::BATCH_OVER_A_LONG_PATH,
 };
 
 /// The most that one read takes; also the most memory that one packet can pin.

@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use crate::mux::{
-    proto::Measures,
-    stats::{BATCH_OVER_A_LONG_PATH, LONG_PATH},
+    proto::{Measures, limits::LONG_PATH},
+    stats::BATCH_OVER_A_LONG_PATH,
 };
 
 /// How much work may queue up on a connection before another connection pays: a delay that a user

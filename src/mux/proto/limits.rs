@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// From this round trip on a path is long: first pictures wait for TCP's slow start, not for the
+/// server.
+pub(crate) const LONG_PATH: Duration = Duration::from_millis(10);
+
 /// A structure whose fields stand with their defaults.
 macro_rules! with_defaults {
     (

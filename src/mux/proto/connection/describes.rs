@@ -52,6 +52,7 @@ use super::{
 };
 use crate::mux::proto::{
     event::{FailureKind, FirstAsked},
+    limits::LONG_PATH,
     wire::{header::is_in_order, message::Message},
 };
 
@@ -69,7 +70,6 @@ const QUICK: Duration = Duration::from_millis(80);
 /// each costs a round trip, one is enough.
 const ENOUGH_QUICK: u8 = 2;
 const ENOUGH_OVER_A_LONG_PATH: u8 = 1;
-const LONG_PATH: Duration = Duration::from_millis(10);
 
 /// The DESCRIBEs that are sent together, and the TEARDOWNs that wait for their answers.
 #[derive(Debug, Default)]
